@@ -54,7 +54,8 @@ fn main() -> ExitCode {
         }
         if "sqlite".contains(&only) {
             let folder = tempfile::tempdir().expect("a folder");
-            let scenario = Scenario { instances: 1, ..scenario };
+            let instances = support::option("--sqlite-instances", 1).expect("--sqlite-instances");
+            let scenario = Scenario { instances, ..scenario };
             is_good &= run("SQLite", scenario, Database::Sqlite(&folder.path().join("state.db"))).await;
         }
         is_good

@@ -181,7 +181,9 @@ impl Callers {
 async fn say(call: Call, mut connection: Connection) -> Answered {
     let request = match call {
         Call::NoteWithoutId(n) => plain("note", &json!({ "n": n })),
-        Call::Note(n) => voicedock("c", &[(&format!("note-{n}"), "note", &json!({ "n": n }))]),
+        Call::Note(n) => {
+            voicedock(&format!("note-{n}"), &[(&format!("note-{n}"), "note", &json!({ "n": n }))])
+        }
         Call::Order(n) => voicedock("c", &[(&format!("order-{n}"), "order", &json!({ "n": n }))]),
     };
     let answer = match timeout(PATIENCE, connection.ask(&request)).await {

@@ -11,6 +11,7 @@ pub(super) struct Instances {
     /// `None` while an instance is down.
     running: Vec<Mutex<Option<Proxy>>>,
     kills: AtomicUsize,
+    ends: AtomicUsize,
     /// How often each process so far has panicked.
     panics: Mutex<Vec<Arc<AtomicU64>>>,
 }
@@ -18,8 +19,13 @@ pub(super) struct Instances {
 impl Instances {
     pub(super) async fn start(count: usize, table: &str) -> Self {
         let running = (0..count).map(|_| Mutex::default()).collect();
-        let instances =
-            Self { table: table.to_owned(), running, kills: AtomicUsize::new(0), panics: Mutex::default() };
+        let instances = Self {
+            table: table.to_owned(),
+            running,
+            kills: 0.into(),
+            ends: 0.into(),
+            panics: Mutex::default(),
+        };
         for at in 0..count {
             instances.start_again(at).await;
         }
@@ -41,6 +47,14 @@ impl Instances {
         tokio::task::spawn_blocking(move || drop(proxy)).await.expect("a thread");
     }
 
+    /// SIGTERM, as in a rolling restart: no more calls are sent to it, and it ends the ones that it has.
+    pub(super) async fn end(&self, at: usize) {
+        let Some(mut proxy) = locked(&self.running[at]).take() else { return };
+        self.ends.fetch_add(1, Ordering::Relaxed);
+        let ended = tokio::task::spawn_blocking(move || proxy.end());
+        assert!(ended.await.expect("a thread").expect("a status").success(), "an instance failed at its end");
+    }
+
     pub(super) fn count(&self) -> usize {
         self.running.len()
     }
@@ -52,6 +66,10 @@ impl Instances {
 
     pub(super) fn kills(&self) -> usize {
         self.kills.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn ends(&self) -> usize {
+        self.ends.load(Ordering::Relaxed)
     }
 
     pub(super) fn panics(&self) -> u64 {

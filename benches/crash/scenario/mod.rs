@@ -6,12 +6,13 @@ mod instances;
 mod upstream;
 mod verdict;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use jackfield::state::{Counts, Settings, StateUrl, Store};
+use jackfield::state::{Counts, DeliveryFilter, Page, Settings, StateUrl, Store};
 use tokio::time::sleep;
 
 use super::server::Server;
@@ -133,6 +134,8 @@ impl Scenario {
             heard,
             upstream: upstream.seen(),
             kills: instances.kills(),
+            ends: instances.ends(),
+            stored: stored(&store).await,
             outages,
             left: counts.waiting + counts.retrying + counts.running,
             dead: counts.dead,
@@ -162,7 +165,11 @@ impl Scenario {
                 return;
             }
             let victim = rng.usize(..self.instances);
-            instances.kill(victim).await;
+            if rng.u8(..5) == 0 {
+                instances.end(victim).await
+            } else {
+                instances.kill(victim).await
+            }
             instances.start_again(victim).await;
         }
     }
@@ -186,6 +193,20 @@ impl Scenario {
             outages.push(Outage { began, ended: Instant::now() });
         }
         outages
+    }
+}
+
+/// How many jobs each conversation has.
+async fn stored(store: &Store) -> HashMap<String, usize> {
+    let (mut stored, mut after) = (HashMap::new(), None);
+    loop {
+        let page = store.deliveries(&DeliveryFilter::default(), Page { after, limit: 1000 }).await;
+        let page = page.expect("a list");
+        let Some(last) = page.last() else { return stored };
+        after = Some(last.id);
+        for conversation in page.into_iter().filter_map(|delivery| delivery.conversation) {
+            *stored.entry(conversation).or_default() += 1;
+        }
     }
 }
 

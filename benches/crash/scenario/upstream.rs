@@ -42,7 +42,9 @@ impl Upstream {
         let address = serve(move |asked| {
             let (kind, slow) = {
                 let mut rng = locked(&chances);
-                (rng.u8(..6), Duration::from_millis(rng.u64(100..1500)))
+                // Some take longer than the lease of a job, unless that is renewed.
+                let longest = if rng.u8(..6) == 0 { 9000 } else { 1500 };
+                (rng.u8(..6), Duration::from_millis(rng.u64(100..longest)))
             };
             acts(
                 Answering { seen: Arc::clone(&arrivals), path: asked.target.clone() },

@@ -1,6 +1,6 @@
 //! What the callers heard, compared with what the upstream saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,10 @@ pub(super) struct Happened {
     pub(super) heard: Heard,
     pub(super) upstream: Arrivals,
     pub(super) kills: usize,
+    /// How many instances were asked to end.
+    pub(super) ends: usize,
+    /// How many jobs each conversation has.
+    pub(super) stored: HashMap<String, usize>,
     pub(super) outages: Vec<Outage>,
     /// How many jobs were neither delivered nor given up in the end, and how many were given up.
     pub(super) left: u64,
@@ -50,6 +54,7 @@ impl Verdict {
     pub(super) fn of(happened: &Happened) -> Self {
         let mut verdict = Self::default();
         verdict.count("instances killed", happened.kills);
+        verdict.count("instances ended", happened.ends);
         verdict.count("database server killed", happened.outages.len());
         verdict.judge_notes(happened);
         verdict.judge_orders(happened);
@@ -130,6 +135,7 @@ impl Verdict {
         self.count("  unknown: the connection broke", unknown);
         self.count("    of them never sent", none);
         self.count("  successful more than once", again);
+        self.count("  stored twice", happened.stored.values().filter(|count| **count > 1).count());
     }
 
     /// Writes that were each sent to two instances.
