@@ -178,12 +178,15 @@ impl Callers {
     }
 }
 
+/// The conversation of a note with an id. It has no other one.
+pub(super) fn conversation(n: usize) -> String {
+    format!("note-{n}")
+}
+
 async fn say(call: Call, mut connection: Connection) -> Answered {
     let request = match call {
         Call::NoteWithoutId(n) => plain("note", &json!({ "n": n })),
-        Call::Note(n) => {
-            voicedock(&format!("note-{n}"), &[(&format!("note-{n}"), "note", &json!({ "n": n }))])
-        }
+        Call::Note(n) => voicedock(&conversation(n), &[(&format!("note-{n}"), "note", &json!({ "n": n }))]),
         Call::Order(n) => voicedock("c", &[(&format!("order-{n}"), "order", &json!({ "n": n }))]),
     };
     let answer = match timeout(PATIENCE, connection.ask(&request)).await {

@@ -40,16 +40,19 @@ impl Instances {
         *locked(&self.running[at]) = Some(proxy);
     }
 
+    /// Takes an instance from the callers; `None` if it is down.
+    pub(super) fn take(&self, at: usize) -> Option<Proxy> {
+        locked(&self.running[at]).take()
+    }
+
     /// SIGKILL.
-    pub(super) async fn kill(&self, at: usize) {
-        let proxy = locked(&self.running[at]).take();
+    pub(super) async fn kill(&self, proxy: Proxy) {
         self.kills.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || drop(proxy)).await.expect("a thread");
     }
 
-    /// SIGTERM, as in a rolling restart: no more calls are sent to it, and it ends the ones that it has.
-    pub(super) async fn end(&self, at: usize) {
-        let Some(mut proxy) = locked(&self.running[at]).take() else { return };
+    /// SIGTERM, as in a rolling restart.
+    pub(super) async fn end(&self, mut proxy: Proxy) {
         self.ends.fetch_add(1, Ordering::Relaxed);
         let ended = tokio::task::spawn_blocking(move || proxy.end());
         assert!(ended.await.expect("a thread").expect("a status").success(), "an instance failed at its end");

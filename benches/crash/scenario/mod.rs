@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use jackfield::state::{Counts, DeliveryFilter, Page, Settings, StateUrl, Store};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::server::Server;
@@ -145,14 +146,15 @@ impl Scenario {
         })
     }
 
+    /// Kills instances, or asks them to end, and starts them again.
     async fn kill_instances(
         &self,
-        instances: &Instances,
+        instances: &Arc<Instances>,
         callers: &Callers,
         is_over: &AtomicBool,
         rng: &mut Rng,
     ) {
-        let mut answers = 0;
+        let (mut answers, mut restarts) = (0, JoinSet::new());
         loop {
             match self.kills {
                 Kills::Every(time) => sleep(time.mul_f64(0.5 + rng.f64())).await,
@@ -162,16 +164,22 @@ impl Scenario {
                 }
             }
             if is_over.load(Ordering::Relaxed) {
-                return;
+                break;
             }
-            let victim = rng.usize(..self.instances);
-            if rng.u8(..5) == 0 {
-                instances.end(victim).await
-            } else {
-                instances.kill(victim).await
-            }
-            instances.start_again(victim).await;
+            let (victim, is_killed) = (rng.usize(..self.instances), rng.u8(..8) > 0);
+            let Some(proxy) = instances.take(victim) else { continue };
+            let instances = Arc::clone(instances);
+            // An instance that is asked to end finishes its attempts first. Meanwhile others are killed.
+            restarts.spawn(async move {
+                if is_killed {
+                    instances.kill(proxy).await
+                } else {
+                    instances.end(proxy).await
+                }
+                instances.start_again(victim).await;
+            });
         }
+        restarts.join_all().await;
     }
 
     /// Kills the server whenever one more part of the calls has been answered.
