@@ -126,7 +126,11 @@ async fn measure(part: &str, engine: &Engine, server: &Server, time: Duration) {
         }
         "deliver" => deliver(engine, &store, time).await,
         "memory" => memory(engine, &store).await,
-        _ => claims(engine, &store, &engine.open()).await,
+        _ => {
+            claims(engine, &store, &engine.open()).await;
+            let times = many_claims(&store, time).await;
+            show(engine, "claim to settle, 64 callers", &times, Some(time));
+        }
     }
 }
 
@@ -286,6 +290,37 @@ async fn claims(engine: &Engine, leader: &Store, other: &Store) {
     show(engine, "claim and mark as sent", &before, None);
     show(engine, "settle", &after, None);
     show(engine, "repeat on another instance", &repeats, None);
+}
+
+/// Callers that claim a call, mark it as sent and settle it, again and again.
+async fn many_claims(store: &Store, time: Duration) -> Vec<Duration> {
+    let terms = CallTerms { lease: Duration::from_secs(5), unconfirmed_for: HOUR };
+    let ends = Instant::now() + time;
+    let callers = (0..CALLERS).map(|caller| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut times = Vec::new();
+            for at in 0_usize.. {
+                let mut key = [1; 32];
+                key[..8].copy_from_slice(&caller.to_le_bytes());
+                key[8..16].copy_from_slice(&at.to_le_bytes());
+                let started = Instant::now();
+                if started > ends {
+                    break;
+                }
+                let CallClaim::Leader(lease) = store.claim_call(key, terms).await.expect("claimed") else {
+                    break;
+                };
+                store.mark_sent(&lease).await.expect("marked");
+                store.settle(&lease, payload(200), HOUR).await.expect("settled");
+                times.push(started.elapsed());
+            }
+            times
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    let times = futures_util::future::join_all(callers).await;
+    times.into_iter().flat_map(|times| times.expect("a caller")).collect()
 }
 
 /// The file of a store on SQLite.

@@ -1,23 +1,16 @@
-//! Ends the leases of jobs. Outcomes that wait go to the server in one statement, so that one disk flush serves many
-//! attempts.
+//! Ends the leases of jobs.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use tokio_postgres::types::Type;
 
 use crate::state::clock::millis;
 use crate::state::engine::Result;
-use crate::state::error::StateError;
 use crate::state::filter::DeliveryStatus;
-use crate::state::job::{JobId, JobLease, JobOutcome, LeaseState};
+use crate::state::job::{JobLease, JobOutcome, LeaseState};
 
-use super::batches::{BATCH_TIMEOUT, Batches};
+use super::batches::{self, Batched, Batches, Waiting};
 use super::{Inner, NOW, lists, text};
-
-/// The outcomes that wait.
-pub(super) type Finishes = Batches<Finish>;
 
 /// The outcome of an attempt.
 #[derive(Debug)]
@@ -26,7 +19,6 @@ pub(super) struct Finish {
     status: DeliveryStatus,
     due_in: Option<i64>,
     reason: Option<String>,
-    sender: oneshot::Sender<Result<LeaseState>>,
 }
 
 pub(super) async fn finish(inner: &Arc<Inner>, lease: &JobLease, outcome: JobOutcome) -> Result<LeaseState> {
@@ -37,40 +29,26 @@ pub(super) async fn finish(inner: &Arc<Inner>, lease: &JobLease, outcome: JobOut
             (DeliveryStatus::Retrying, Some(millis(delay)), Some(reason))
         }
     };
-    let (sender, result) = oneshot::channel();
-    if inner.finishes.add(Finish { lease: lease.clone(), status, due_in, reason, sender }) {
-        tokio::spawn(send(Arc::clone(inner)));
-    }
-    result.await.unwrap_or_else(|_| Err(inner.pool.internal(&"the task that stores outcomes ended")))
+    let finish = Finish { lease: lease.clone(), status, due_in, reason };
+    batches::run(inner, finish).await.map(LeaseState::of)
 }
 
-/// Stores outcomes until none wait.
-async fn send(inner: Arc<Inner>) {
-    while let Some(mut batch) = inner.finishes.next() {
-        // The caller of such an outcome has been told that it was not stored, and tries again.
-        batch.retain(|finish| !finish.sender.is_closed());
-        if batch.is_empty() {
-            continue;
-        }
-        let stored = tokio::time::timeout(BATCH_TIMEOUT, store(&inner, &batch)).await;
-        let stored = stored.unwrap_or_else(|_| Err(StateError::timeout(inner.pool.place(), BATCH_TIMEOUT)));
-        for Finish { lease, sender, .. } in batch {
-            let _ = sender.send(stored.as_ref().map_err(Clone::clone).map(|held| match held {
-                held if held.contains(&lease.id) => LeaseState::Held,
-                _ => LeaseState::Lost,
-            }));
-        }
+impl Batched for Finish {
+    fn waiting(inner: &Inner) -> &Batches<Waiting<Self>> {
+        &inner.finishes
+    }
+
+    async fn run(inner: &Inner, batch: &[Self]) -> Result<Vec<bool>> {
+        store(inner, batch).await
     }
 }
 
-/// Stores outcomes, and returns the jobs whose lease was still held.
-async fn store(inner: &Inner, batch: &[Finish]) -> Result<HashSet<JobId>> {
+async fn store(inner: &Inner, batch: &[Finish]) -> Result<Vec<bool>> {
     let ids: Vec<String> = batch.iter().map(|finish| finish.lease.id.to_string()).collect();
     let numbers: Vec<i32> = batch.iter().map(|finish| finish.lease.number.cast_signed()).collect();
     let statuses: Vec<i16> = batch.iter().map(|finish| finish.status.code()).collect();
     let due_in: Vec<Option<i64>> = batch.iter().map(|finish| finish.due_in).collect();
     let reasons: Vec<_> = batch.iter().map(|finish| finish.reason.as_deref().map(text)).collect();
-    // All statements lock several jobs in the same sequence, which prevents deadlocks.
     let sql = format!(
         "WITH held AS (SELECT seq, new.* FROM jackfield_jobs j \
                  JOIN unnest($1, $2, $3, $4, $5) AS new (new_id, lease, new_status, due_in, new_reason) \
@@ -109,5 +87,5 @@ async fn store(inner: &Inner, batch: &[Finish]) -> Result<HashSet<JobId>> {
         connection.batch("NOTIFY jackfield_jobs").await?;
     }
     connection.release();
-    Ok(held)
+    Ok(batch.iter().map(|finish| held.contains(&finish.lease.id)).collect())
 }

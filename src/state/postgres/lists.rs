@@ -228,25 +228,26 @@ const PURGED_AT_ONCE: i64 = 10_000;
 pub(super) async fn purge(inner: &Inner, keep: std::time::Duration) -> Result<u64> {
     let connection = inner.pool.get().await?;
     let mut purged = 0;
+    // Rows that others change are left for the next time, so nothing waits here while it holds locks.
     for (sql, keep) in [
         (
             format!(
                 "DELETE FROM jackfield_jobs WHERE seq IN (SELECT seq FROM jackfield_jobs \
-                 WHERE status = 3 AND finished_at <= {NOW} - $1 LIMIT $2)"
+                 WHERE status = 3 AND finished_at <= {NOW} - $1 LIMIT $2 FOR UPDATE SKIP LOCKED)"
             ),
             millis(keep),
         ),
         (
             format!(
                 "DELETE FROM jackfield_conversations WHERE key IN (SELECT key FROM jackfield_conversations \
-                 WHERE expires_at <= {NOW} - $1 LIMIT $2)"
+                 WHERE expires_at <= {NOW} - $1 LIMIT $2 FOR UPDATE SKIP LOCKED)"
             ),
             0,
         ),
         (
             format!(
                 "DELETE FROM jackfield_calls WHERE key IN (SELECT key FROM jackfield_calls \
-                 WHERE purge_at <= {NOW} - $1 LIMIT $2)"
+                 WHERE purge_at <= {NOW} - $1 LIMIT $2 FOR UPDATE SKIP LOCKED)"
             ),
             0,
         ),

@@ -33,7 +33,9 @@ use super::signals::Signals;
 use super::url::PostgresUrl;
 
 use self::append::Appends;
-use self::finish::Finishes;
+use self::batches::{Batches, Waiting};
+use self::calls::{Claim, Renewal, Settlement};
+use self::finish::Finish;
 use self::pool::Pool;
 
 /// The time of the server in milliseconds since 1970, when it received the statement.
@@ -58,7 +60,10 @@ struct Inner {
     pool: Pool,
     signals: Arc<Signals>,
     appends: Appends,
-    finishes: Finishes,
+    finishes: Batches<Waiting<Finish>>,
+    claims: Batches<Waiting<Claim>>,
+    renewals: Batches<Waiting<Renewal>>,
+    settlements: Batches<Waiting<Settlement>>,
     /// Held while jobs are leased, and while held jobs are released.
     leasing: tokio::sync::Mutex<()>,
     /// Identifies this store among all that use the database.
@@ -74,7 +79,10 @@ impl Postgres {
             pool: Pool::new(url, pool),
             signals: Signals::new(listen::POLL_UNHEARD),
             appends: Appends::default(),
-            finishes: Finishes::default(),
+            finishes: Batches::default(),
+            claims: Batches::default(),
+            renewals: Batches::default(),
+            settlements: Batches::default(),
             leasing: tokio::sync::Mutex::default(),
             instance,
             job_lease_ms: millis(job_lease),
