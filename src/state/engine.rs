@@ -9,7 +9,7 @@ use crate::single_flight::FlightKey;
 use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::conversation::{Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
 use super::error::{StateError, StateFault};
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob};
 use super::postgres::Postgres;
@@ -131,6 +131,8 @@ engine! {
     fn drop_jobs(selection: &Selection) -> u64;
     /// Counts the jobs.
     fn counts() -> Counts;
+    /// Counts the jobs that are neither delivered nor dead, by what delivers them.
+    fn backlog() -> Vec<Backlog>;
     /// Deletes delivered jobs older than `keep`, and memory and calls that have expired.
     fn purge(keep: Duration) -> u64;
     /// Returns the memory of a conversation, and extends its life to `ttl` from now.

@@ -118,6 +118,17 @@ pub struct Page {
     pub limit: u32,
 }
 
+/// The jobs of a route or event that are neither delivered nor dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    /// The route or event.
+    pub work: Work,
+    /// The platform that sent the calls.
+    pub platform: String,
+    /// How many there are.
+    pub count: u64,
+}
+
 /// How many jobs there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {

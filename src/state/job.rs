@@ -127,6 +127,13 @@ pub enum JobOutcome {
         /// What failed.
         reason: String,
     },
+    /// This attempt did nothing, so it does not count. The job runs again, on this instance or another.
+    Returned {
+        /// After this time. Zero: at once.
+        delay: Duration,
+        /// Why it did nothing.
+        reason: String,
+    },
     /// The job is given up. It is kept until an operator retries or drops it.
     Dead {
         /// What failed.

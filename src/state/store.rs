@@ -10,7 +10,7 @@ use super::clock::Clock;
 use super::conversation::{Changes, Conversation, Memory, Remembered};
 use super::engine::{AnyEngine, CallState, Engine as _, Result, SealedChange, SealedJob};
 use super::error::{StateError, StateFault};
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, Payload};
 use super::keys::{EncryptionKeys, SealedAt, random};
@@ -171,6 +171,11 @@ impl Store {
     /// Counts the jobs.
     pub async fn counts(&self) -> Result<Counts> {
         self.limited(self.inner.engine.counts()).await
+    }
+
+    /// Counts the jobs that are neither delivered nor dead, by route or event.
+    pub async fn backlog(&self) -> Result<Vec<Backlog>> {
+        self.limited(self.inner.engine.backlog()).await
     }
 
     /// Deletes jobs that were delivered longer than `keep` ago, and memory and calls that have expired. Dead jobs are

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jackfield::state::{
-    Counts, Delivery, DeliveryFilter, DeliveryStatus, JobId, JobOutcome, NewJob, Page, Selection, Store,
+    Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, JobId, JobOutcome, NewJob, Page, Selection,
+    Store, Work, WorkKind,
 };
 
 use crate::with_each_engine;
@@ -111,6 +112,14 @@ async fn jobs_are_counted_by_where_they_stand(world: &World) {
     let oldest = oldest.map(|delivery| delivery.accepted_at).min();
     let one = Counts { waiting: 1, retrying: 1, running: 1, delivered: 1, dead: 1, oldest };
     assert_eq!(counts, one);
+    let mut backlog = store.backlog().await.unwrap();
+    backlog.sort_by(|one, other| one.work.name.cmp(&other.work.name));
+    let of = |name: &str| Backlog {
+        work: Work { kind: WorkKind::Route, name: name.to_owned() },
+        platform: "vapi".to_owned(),
+        count: 1,
+    };
+    assert_eq!(backlog, ["retrying", "running", "waiting"].map(of));
 }
 
 async fn a_selection_is_retried_and_dropped(world: &World) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::state::clock::{duration, millis, timestamp};
 use crate::state::engine::SealedJob;
-use crate::state::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
+use crate::state::filter::{Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
 use crate::state::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 
 /// The jobs, by the order of their acceptance.
@@ -96,6 +96,12 @@ impl Jobs {
                 row.reason = Some(reason);
                 row.due_at = Some(now.saturating_add(millis(delay)));
             }
+            JobOutcome::Returned { delay, reason } => {
+                row.status = DeliveryStatus::Retrying;
+                row.attempts = row.attempts.saturating_sub(1);
+                row.reason = Some(reason);
+                row.due_at = Some(now.saturating_add(millis(delay)));
+            }
         }
         let order = row.job.order;
         self.promote(order, now);
@@ -163,6 +169,18 @@ impl Jobs {
             counts.add(row.status, 1, timestamp(row.accepted_at));
         }
         counts
+    }
+
+    pub(super) fn backlog(&self) -> Vec<Backlog> {
+        let mut backlog: Vec<Backlog> = Vec::new();
+        for row in self.rows.values().filter(|row| !row.status.is_finished()) {
+            let (work, platform) = (&row.job.job.work, &row.job.job.platform);
+            match backlog.iter_mut().find(|known| known.work == *work && known.platform == *platform) {
+                Some(known) => known.count += 1,
+                None => backlog.push(Backlog { work: work.clone(), platform: platform.clone(), count: 1 }),
+            }
+        }
+        backlog
     }
 
     pub(super) fn purge(&mut self, before: i64) -> u64 {

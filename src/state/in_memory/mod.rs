@@ -15,7 +15,7 @@ use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::clock::{Clock, millis};
 use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::signals::Signals;
 
@@ -116,6 +116,10 @@ impl Engine for InMemory {
 
     async fn counts(&self) -> Result<Counts> {
         Ok(self.jobs.lock().counts())
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        Ok(self.jobs.lock().backlog())
     }
 
     async fn purge(&self, keep: Duration) -> Result<u64> {

@@ -122,16 +122,17 @@ pub(super) async fn renew(inner: &Inner, leases: &[JobLease]) -> Result<Vec<JobI
 }
 
 pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome) -> Result<LeaseState> {
+    let returned = i32::from(matches!(outcome, JobOutcome::Returned { .. }));
     let (status, due_in, reason) = match outcome {
         JobOutcome::Delivered => (DeliveryStatus::Delivered, None, None),
         JobOutcome::Dead { reason } => (DeliveryStatus::Dead, None, Some(reason)),
-        JobOutcome::RetryIn { delay, reason } => {
+        JobOutcome::RetryIn { delay, reason } | JobOutcome::Returned { delay, reason } => {
             (DeliveryStatus::Retrying, Some(millis(delay)), Some(reason))
         }
     };
     let sql = format!(
         "UPDATE jackfield_jobs SET status = $3, due_at = {NOW} + $4, \
-             finished_at = CASE WHEN $3 >= 3 THEN {NOW} END, reason = $5 \
+             finished_at = CASE WHEN $3 >= 3 THEN {NOW} END, reason = $5, attempts = attempts - $6 \
          WHERE id = $1 AND leases = $2 AND status = 2"
     );
     let connection = inner.pool.get().await?;
@@ -148,6 +149,7 @@ pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome)
                 (&status.code(), Type::INT2),
                 (&due_in, Type::INT8),
                 (&reason.as_deref().map(text), Type::TEXT),
+                (&returned, Type::INT4),
             ],
         )
         .await?;
@@ -156,7 +158,7 @@ pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome)
         connection.batch("COMMIT").await?;
     }
     if due_in == Some(0) {
-        // This instance shuts down, so notify the others.
+        // Another instance may run it at once.
         connection.batch("NOTIFY jackfield_jobs").await?;
     }
     connection.release();

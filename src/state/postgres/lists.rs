@@ -7,7 +7,7 @@ use tokio_postgres::{Error, Row};
 
 use crate::state::clock::{millis, timestamp};
 use crate::state::engine::Result;
-use crate::state::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
+use crate::state::filter::{Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
 use crate::state::job::JobId;
 
 use super::jobs::{PROMOTE, work};
@@ -199,6 +199,21 @@ pub(super) async fn counts(inner: &Inner) -> Result<Counts> {
         counts.add(DeliveryStatus::of_code(status), count.unsigned_abs(), timestamp(first));
     }
     Ok(counts)
+}
+
+pub(super) async fn backlog(inner: &Inner) -> Result<Vec<Backlog>> {
+    let sql = "SELECT kind, name, platform, count(*) AS count FROM jackfield_jobs WHERE status < 3 \
+         GROUP BY kind, name, platform";
+    let connection = inner.pool.get().await?;
+    let rows = connection.rows(sql, &[]).await?;
+    let read = |row: &Row| {
+        let count: i64 = row.try_get("count")?;
+        Ok(Backlog { work: work(row)?, platform: row.try_get("platform")?, count: count.unsigned_abs() })
+    };
+    let backlog = rows.iter().map(read).collect::<std::result::Result<Vec<_>, Error>>();
+    let backlog = backlog.map_err(|error| connection.explain(&error))?;
+    connection.release();
+    Ok(backlog)
 }
 
 /// How many rows of each kind are deleted at once.

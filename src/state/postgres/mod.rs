@@ -24,7 +24,7 @@ use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::clock::millis;
 use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::keys::random;
 use super::signals::Signals;
@@ -146,6 +146,10 @@ impl Engine for Postgres {
 
     async fn counts(&self) -> Result<Counts> {
         lists::counts(&self.inner).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        lists::backlog(&self.inner).await
     }
 
     async fn purge(&self, keep: Duration) -> Result<u64> {

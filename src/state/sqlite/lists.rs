@@ -6,7 +6,7 @@ use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
 
 use crate::state::clock::timestamp;
-use crate::state::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
+use crate::state::filter::{Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
 use crate::state::job::JobId;
 
 use super::jobs::{promote, work};
@@ -141,6 +141,17 @@ pub(super) fn counts(connection: &Connection) -> Result<Counts> {
         counts.add(DeliveryStatus::of_code(row.get(0)?), count, timestamp(row.get(2)?));
     }
     Ok(counts)
+}
+
+pub(super) fn backlog(connection: &Connection) -> Result<Vec<Backlog>> {
+    let sql =
+        "SELECT kind, name, platform, count(*) FROM jobs WHERE status < 3 GROUP BY kind, name, platform";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        let count = row.get::<_, i64>(3)?.unsigned_abs();
+        Ok(Backlog { work: work(row)?, platform: row.get("platform")?, count })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// How many rows of each kind are deleted at once. Other commands wait in the meantime.

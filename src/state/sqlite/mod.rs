@@ -22,7 +22,7 @@ use super::clock::{Clock, millis};
 use super::conversation::{Conversation, Memory, is_prolonged};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::error::StateError;
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::keys::random;
 use super::signals::Signals;
@@ -164,6 +164,10 @@ impl Engine for Sqlite {
 
     async fn counts(&self) -> Result<Counts> {
         self.lister.run(lists::counts).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        self.lister.run(lists::backlog).await
     }
 
     async fn purge(&self, keep: Duration) -> Result<u64> {
