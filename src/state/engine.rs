@@ -9,7 +9,7 @@ use crate::single_flight::FlightKey;
 use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::conversation::{Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
 use super::error::{StateError, StateFault};
-use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob};
 use super::postgres::Postgres;
@@ -125,10 +125,8 @@ engine! {
     fn deliveries(filter: &DeliveryFilter, page: Page) -> Vec<Delivery>;
     /// One job with its payload.
     fn delivery(id: JobId) -> Option<(Delivery, Vec<u8>)>;
-    /// Makes jobs that are not running due at once. Finished ones start over.
-    fn retry(selection: &Selection) -> u64;
-    /// Deletes jobs that are not running.
-    fn drop_jobs(selection: &Selection) -> u64;
+    /// Retries or deletes the selected jobs that are not running. Selected by a filter, only those of a part.
+    fn act(action: Action, selection: &Selection, part: Part) -> Acted;
     /// Counts the jobs.
     fn counts() -> Counts;
     /// Counts the jobs that are neither delivered nor dead, by what delivers them.

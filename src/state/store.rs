@@ -10,7 +10,7 @@ use super::clock::Clock;
 use super::conversation::{Changes, Conversation, Memory, Remembered};
 use super::engine::{AnyEngine, CallState, Engine as _, Result, SealedChange, SealedJob};
 use super::error::{StateError, StateFault};
-use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, Payload};
 use super::keys::{EncryptionKeys, SealedAt, random};
@@ -158,14 +158,34 @@ impl Store {
     }
 
     /// Makes jobs that are not running due at once, and returns their number. Delivered and dead ones start over, with
-    /// the full time for retries.
+    /// the full time for retries. A large selection is worked off in parts, so other operations go on.
     pub async fn retry(&self, selection: &Selection) -> Result<u64> {
-        self.limited(self.inner.engine.retry(selection)).await
+        self.act(Action::Retry, selection).await
     }
 
-    /// Deletes jobs that are not running, and returns how many.
+    /// Deletes jobs that are not running, and returns how many. A large selection is worked off in parts.
     pub async fn drop_jobs(&self, selection: &Selection) -> Result<u64> {
-        self.limited(self.inner.engine.drop_jobs(selection)).await
+        self.act(Action::Drop, selection).await
+    }
+
+    /// The time limit is that of each part. After an error, some parts may be done.
+    async fn act(&self, action: Action, selection: &Selection) -> Result<u64> {
+        let mut count = 0;
+        if let Selection::Ids(ids) = selection {
+            for ids in ids.chunks(Part::LENGTH as usize) {
+                let selection = Selection::Ids(ids.to_vec());
+                let part = Part::default();
+                count += self.limited(self.inner.engine.act(action, &selection, part)).await?.count;
+            }
+            return Ok(count);
+        }
+        let mut next = Some(Part::default());
+        while let Some(part) = next {
+            let acted = self.limited(self.inner.engine.act(action, selection, part)).await?;
+            count += acted.count;
+            next = acted.next;
+        }
+        Ok(count)
     }
 
     /// Counts the jobs.

@@ -15,7 +15,7 @@ use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::clock::{Clock, millis};
 use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
-use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::signals::Signals;
 
@@ -106,12 +106,9 @@ impl Engine for InMemory {
         Ok(self.jobs.lock().one(id))
     }
 
-    async fn retry(&self, selection: &Selection) -> Result<u64> {
-        Ok(self.change_jobs(|jobs, now| jobs.retry(selection, now)))
-    }
-
-    async fn drop_jobs(&self, selection: &Selection) -> Result<u64> {
-        Ok(self.change_jobs(|jobs, now| jobs.drop_all(selection, now)))
+    async fn act(&self, action: Action, selection: &Selection, _: Part) -> Result<Acted> {
+        let count = self.change_jobs(|jobs, now| jobs.act(action, selection, now));
+        Ok(Acted { count, next: None })
     }
 
     async fn counts(&self) -> Result<Counts> {

@@ -18,7 +18,6 @@ use crate::state::clock::millis;
 use crate::state::engine::{Result, SealedJob};
 use crate::state::error::{StateError, StateFault};
 use crate::state::fate::Fate;
-use crate::state::filter::Selection;
 use crate::state::job::JobId;
 
 use super::{Inner, NOW, lists, text};
@@ -298,8 +297,7 @@ async fn delete_refused(inner: Weak<Inner>) {
         let refused = inner.appends.refused.lock().items.clone();
         let ids: Vec<JobId> = refused.iter().map(|(_, id)| *id).collect();
         let count = ids.len() as u64;
-        let selection = Selection::Ids(ids);
-        let deleted = tokio::time::timeout(APPEND_TIMEOUT, lists::drop_all(&inner, &selection)).await;
+        let deleted = tokio::time::timeout(APPEND_TIMEOUT, lists::drop_these(&inner, ids)).await;
         if let Ok(Ok(deleted)) = deleted {
             let are_gone = |since: &Instant| deleted == count || since.elapsed() > REFUSED_FOR;
             let mut left = inner.appends.refused.lock();

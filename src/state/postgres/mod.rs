@@ -24,7 +24,7 @@ use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::clock::millis;
 use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
-use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::keys::random;
 use super::signals::Signals;
@@ -132,16 +132,10 @@ impl Engine for Postgres {
         lists::one(&self.inner, id).await
     }
 
-    async fn retry(&self, selection: &Selection) -> Result<u64> {
-        let count = lists::retry(&self.inner, selection).await?;
+    async fn act(&self, action: Action, selection: &Selection, part: Part) -> Result<Acted> {
+        let acted = lists::act(&self.inner, action, selection, part).await?;
         self.inner.signals.jobs_changed();
-        Ok(count)
-    }
-
-    async fn drop_jobs(&self, selection: &Selection) -> Result<u64> {
-        let count = lists::drop_all(&self.inner, selection).await?;
-        self.inner.signals.jobs_changed();
-        Ok(count)
+        Ok(acted)
     }
 
     async fn counts(&self) -> Result<Counts> {

@@ -22,7 +22,7 @@ use super::clock::{Clock, millis};
 use super::conversation::{Conversation, Memory, is_prolonged};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::error::StateError;
-use super::filter::{Backlog, Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::keys::random;
 use super::signals::Signals;
@@ -91,8 +91,8 @@ impl Engine for Sqlite {
     }
 
     async fn append(&self, job: SealedJob, limit: Duration) -> Result<()> {
-        let (clock, selection) = (self.clock, Selection::Ids(vec![job.id]));
-        let undo: Undo = Box::new(move |connection| lists::drop_all(connection, &selection).map(drop));
+        let (clock, id) = (self.clock, job.id);
+        let undo: Undo = Box::new(move |connection| lists::drop_one(connection, id));
         let run = move |connection: &_| jobs::append(connection, &job, clock.now_ms());
         self.writer.run_or_undo(run, undo, limit).await?;
         self.signals.jobs_changed();
@@ -148,18 +148,12 @@ impl Engine for Sqlite {
         self.lister.run(move |connection| lists::one(connection, id)).await
     }
 
-    async fn retry(&self, selection: &Selection) -> Result<u64> {
+    async fn act(&self, action: Action, selection: &Selection, part: Part) -> Result<Acted> {
         let (selection, now) = (selection.clone(), self.now());
-        let count = self.writer.run(move |connection| lists::retry(connection, &selection, now)).await?;
+        let run = move |connection: &_| lists::act(connection, action, &selection, part, now);
+        let acted = self.writer.run(run).await?;
         self.signals.jobs_changed();
-        Ok(count)
-    }
-
-    async fn drop_jobs(&self, selection: &Selection) -> Result<u64> {
-        let selection = selection.clone();
-        let count = self.writer.run(move |connection| lists::drop_all(connection, &selection)).await?;
-        self.signals.jobs_changed();
-        Ok(count)
+        Ok(acted)
     }
 
     async fn counts(&self) -> Result<Counts> {
