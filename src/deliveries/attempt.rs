@@ -23,7 +23,7 @@ use super::verdict::{self, Progress};
 pub(super) async fn run(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
     let running = dispatcher.live.running();
     let (began, progress) = (Instant::now(), Progress::of(&job));
-    let (outcome, record) = match prepare(&running, &job) {
+    let (mut outcome, record) = match prepare(&running, &job) {
         Ok(Prepared { stored, platform, route }) => {
             if job.is_interrupted {
                 warn_of_repeat(&job);
@@ -37,6 +37,10 @@ pub(super) async fn run(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
         }
         Err(reason) => (progress.hand_back(reason), None),
     };
+    // The command line shows stored reasons, perhaps without the secrets that would have to be hidden.
+    if let Some(reason) = outcome.reason_mut() {
+        *reason = running.plan.masks.hide(reason);
+    }
     let (record, route) = record.unzip();
     let Job { lease, work, platform, conversation, attempt, accepted_at, .. } = job;
     let since_accepted = Timestamp::now().duration_since(accepted_at);

@@ -32,6 +32,8 @@ const OLDEST_LEASE: Duration = Duration::from_secs(2);
 /// How often deliveries are counted, and how often expired ones are deleted.
 const COUNTING: Duration = Duration::from_secs(5);
 const PURGING: Duration = Duration::from_secs(60);
+/// How long the check of the keys may take: it may have to read every stored value.
+const KEY_CHECK: Duration = Duration::from_secs(60);
 /// How often to look whether the table was reloaded.
 const LOOKING: Duration = Duration::from_secs(1);
 /// The pause after an operation of the store that failed.
@@ -103,6 +105,7 @@ async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
         renew(&shared, &store),
         count(&shared.dispatcher, &store),
         look_for_orphans(&shared.dispatcher, &store),
+        check_keys(&shared.dispatcher, &store),
         purge(&shared.dispatcher, &store)
     );
 }
@@ -252,6 +255,15 @@ async fn count(dispatcher: &Dispatcher, store: &Store) {
             dispatcher.state.set_counts(counts);
         }
         sleep(COUNTING).await;
+    }
+}
+
+/// Checks that the configured keys decrypt what is stored. Never ends: another instance may have other keys.
+async fn check_keys(dispatcher: &Dispatcher, store: &Store) {
+    let store = store.within(KEY_CHECK);
+    loop {
+        let is_known = dispatcher.state.note_keys(store.check_keys().await).is_some();
+        sleep(if is_known { PURGING } else { COUNTING }).await;
     }
 }
 

@@ -22,6 +22,8 @@ pub struct StateSlot {
     /// The last error of the store itself, until an operation succeeds.
     away: Mutex<Option<StateError>>,
     is_away: AtomicBool,
+    /// Why stored values cannot be decrypted, if a key is missing.
+    other_key: Mutex<Option<StateError>>,
     errors: AtomicU64,
     /// Calls whose retries only this instance recognises, because the store was away.
     local_claims: AtomicU64,
@@ -123,6 +125,36 @@ impl StateSlot {
     /// Why the store is away, if it is.
     pub fn away(&self) -> Option<StateError> {
         self.away.lock().clone()
+    }
+
+    /// Why the store does not work, or holds values that no configured key decrypts.
+    pub fn fault(&self) -> Option<StateError> {
+        self.away().or_else(|| self.other_key.lock().clone())
+    }
+
+    /// Notes the result of [`Store::check_keys`]. Returns whether all values can be decrypted; `None` if the store could
+    /// not tell.
+    pub fn note_keys(&self, result: Result<(), StateError>) -> Option<bool> {
+        let error = match result {
+            Err(error) if error.fault == StateFault::OtherKey => Some(error),
+            result => {
+                self.note(result)?;
+                None
+            }
+        };
+        let is_good = error.is_none();
+        let before = std::mem::replace(&mut *self.other_key.lock(), error.clone());
+        match (before, error) {
+            (None, Some(error)) => {
+                tracing::error!(
+                    fault = error.fault.slug(),
+                    "{error}. Until then, these deliveries are handed back, and this memory cannot be read"
+                );
+            }
+            (Some(_), None) => tracing::info!("the configured keys decrypt every stored value again"),
+            _ => {}
+        }
+        Some(is_good)
     }
 
     /// How many operations failed.

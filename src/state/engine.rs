@@ -12,6 +12,7 @@ use super::error::{StateError, StateFault};
 use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob};
+use super::keys::KeyId;
 use super::postgres::Postgres;
 use super::signals::Signals;
 use super::sqlite::Sqlite;
@@ -113,6 +114,8 @@ pub(super) enum AnyEngine {
 engine! {
     /// Opens the store if it is not open, and makes or updates its schema.
     fn check() -> ();
+    /// Notes that the first of the configured keys encrypts. Returns the other keys with which values are encrypted.
+    fn unconfigured_keys(configured: &[KeyId]) -> Vec<KeyId>;
     /// Appends a job within a time limit. After an error it does not run.
     fn append(job: SealedJob, limit: Duration) -> ();
     /// Leases at most `limit` jobs, those that have been due the longest first.

@@ -141,6 +141,18 @@ pub enum JobOutcome {
     },
 }
 
+impl JobOutcome {
+    /// What failed, if something did.
+    pub fn reason_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Delivered => None,
+            Self::RetryIn { reason, .. } | Self::Returned { reason, .. } | Self::Dead { reason } => {
+                Some(reason)
+            }
+        }
+    }
+}
+
 /// Whether a lease is still held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {

@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod fate;
 mod filter;
+mod hang;
 mod in_memory;
 mod job;
 mod keys;

@@ -17,6 +17,7 @@ use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
+use super::keys::KeyId;
 use super::signals::Signals;
 
 use self::calls::Calls;
@@ -73,6 +74,10 @@ impl Engine for InMemory {
 
     async fn check(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn unconfigured_keys(&self, _: &[KeyId]) -> Result<Vec<KeyId>> {
+        Ok(Vec::new())
     }
 
     async fn append(&self, job: SealedJob, _: Duration) -> Result<()> {

@@ -34,6 +34,10 @@ const MAX_APPENDERS: usize = 2;
 /// The maximum number of jobs in one statement.
 const MAX_BATCH: usize = 500;
 
+/// The maximum number of jobs that wait for a statement. While the server hangs, each caller gives up after its own
+/// limit, but its job waits on.
+const MAX_WAITING: usize = 10_000;
+
 /// How long a statement may take before it is cancelled. Each caller has its own, possibly shorter limit. A statement
 /// must not last until [`HOLD`] is over.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(8);
@@ -81,6 +85,10 @@ pub(super) async fn append(inner: &Arc<Inner>, job: SealedJob, limit: Duration) 
     let gone = || inner.pool.internal(&"the task that appends ended");
     {
         let mut queue = inner.appends.queue.lock();
+        if queue.waiting.len() >= MAX_WAITING {
+            let detail = format!("{MAX_WAITING} calls are waiting to be stored");
+            return Err(StateError::new(StateFault::Timeout, inner.pool.place(), detail));
+        }
         queue.waiting.push_back(Pending { job, fate: Arc::clone(&fate), sender });
         if queue.appenders < MAX_APPENDERS {
             queue.appenders += 1;

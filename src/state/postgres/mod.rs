@@ -11,6 +11,7 @@ mod lists;
 mod memories;
 mod pool;
 mod tls;
+mod used_keys;
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -26,7 +27,7 @@ use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
-use super::keys::random;
+use super::keys::{KeyId, random};
 use super::signals::Signals;
 use super::url::PostgresUrl;
 
@@ -101,6 +102,10 @@ impl Engine for Postgres {
         connection.rows("SELECT 1", &[]).await?;
         connection.release();
         Ok(())
+    }
+
+    async fn unconfigured_keys(&self, configured: &[KeyId]) -> Result<Vec<KeyId>> {
+        used_keys::unconfigured(&self.inner, configured).await
     }
 
     async fn append(&self, job: SealedJob, limit: Duration) -> Result<()> {

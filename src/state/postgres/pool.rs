@@ -23,7 +23,7 @@ use crate::state::url::PostgresUrl;
 use super::tls::{Stream, Tls};
 
 /// The statements that bring the schema from one version to the next. Never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The key of the advisory lock for migrations: `JKFDSCHM` in ASCII.
 const MIGRATION_LOCK: i64 = 0x4a4b_4644_5343_484d;

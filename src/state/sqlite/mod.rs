@@ -9,6 +9,7 @@ mod lists;
 mod memories;
 mod open;
 mod thread;
+mod used_keys;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::error::StateError;
 use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
-use super::keys::random;
+use super::keys::{KeyId, random};
 use super::signals::Signals;
 
 use self::open::{Access, File};
@@ -88,6 +89,20 @@ impl Engine for Sqlite {
 
     async fn check(&self) -> Result<()> {
         self.writer.run(|_| Ok(())).await
+    }
+
+    async fn unconfigured_keys(&self, configured: &[KeyId]) -> Result<Vec<KeyId>> {
+        let configured = configured.to_vec();
+        let noted = self.writer.run(move |connection| used_keys::note(connection, &configured)).await?;
+        let mut used = Vec::new();
+        for id in noted {
+            if self.lister.run(move |connection| used_keys::is_used(connection, id)).await? {
+                used.push(id);
+            } else {
+                self.writer.run(move |connection| used_keys::forget(connection, id)).await?;
+            }
+        }
+        Ok(used)
     }
 
     async fn append(&self, job: SealedJob, limit: Duration) -> Result<()> {
