@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -14,13 +14,17 @@ use crate::state::{Counts, Settings, StateError, StateFault, Store};
 /// The shortest time limit of an operation whose timeout shows that the store is unavailable.
 const SHORTEST_LIMIT: Duration = Duration::from_millis(250);
 
+/// How long no operation may fail until the store counts as working. If the disk is full, reads succeed between writes
+/// that fail, and an alert must not miss that.
+const STEADY_AFTER: Duration = Duration::from_secs(3);
+
 /// The store, once it is open, and what is known about it.
 #[derive(Debug, Default)]
 pub struct StateSlot {
     store: OnceLock<Store>,
     opened: Notify,
-    /// The last error of the store itself, until an operation succeeds.
-    away: Mutex<Option<StateError>>,
+    /// The last error of the store itself and its time, until the store works again.
+    away: Mutex<Option<(StateError, Instant)>>,
     is_away: AtomicBool,
     /// Why stored values cannot be decrypted, if a key is missing.
     other_key: Mutex<Option<StateError>>,
@@ -87,8 +91,17 @@ impl StateSlot {
 
     /// Notes that an operation succeeded.
     pub fn note_success(&self) {
-        if self.is_away.swap(false, Ordering::Relaxed) {
-            *self.away.lock() = None;
+        self.note_success_at(Instant::now());
+    }
+
+    fn note_success_at(&self, now: Instant) {
+        if !self.is_away.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut away = self.away.lock();
+        if away.as_ref().is_some_and(|(_, last)| now.saturating_duration_since(*last) >= STEADY_AFTER) {
+            *away = None;
+            self.is_away.store(false, Ordering::Relaxed);
             tracing::info!("the state store works again");
         }
     }
@@ -99,7 +112,7 @@ impl StateSlot {
         if !error.fault.is_away() {
             return;
         }
-        *self.away.lock() = Some(error.clone());
+        *self.away.lock() = Some((error.clone(), Instant::now()));
         if !self.is_away.swap(true, Ordering::Relaxed) {
             let fault = error.fault.slug();
             tracing::error!(
@@ -124,7 +137,7 @@ impl StateSlot {
 
     /// Why the store is away, if it is.
     pub fn away(&self) -> Option<StateError> {
-        self.away.lock().clone()
+        self.away.lock().as_ref().map(|(error, _)| error.clone())
     }
 
     /// Why the store does not work, or holds values that no configured key decrypts.
@@ -204,8 +217,23 @@ mod tests {
         };
         assert_eq!(note(5, StateFault::Timeout), None);
         assert_eq!(note(5, StateFault::Unreachable), Some(StateFault::Unreachable));
-        slot.note_success();
+        slot.note_success_at(Instant::now() + STEADY_AFTER);
         assert_eq!(note(1000, StateFault::Timeout), Some(StateFault::Timeout));
         assert_eq!(slot.errors(), 3);
+    }
+
+    #[test]
+    fn a_success_between_errors_does_not_show_that_the_store_works() {
+        let slot = StateSlot::default();
+        let full = StateError { fault: StateFault::DiskFull, place: String::new(), detail: String::new() };
+        slot.note_error(&full);
+        let began = Instant::now();
+        slot.note_success();
+        assert_eq!(slot.away(), Some(full.clone()));
+        slot.note_error(&full);
+        slot.note_success_at(began + STEADY_AFTER / 2);
+        assert_eq!(slot.away(), Some(full));
+        slot.note_success_at(began + STEADY_AFTER * 20);
+        assert_eq!(slot.away(), None);
     }
 }
