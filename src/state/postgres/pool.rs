@@ -20,6 +20,7 @@ use crate::state::engine::Result;
 use crate::state::error::{StateError, StateFault};
 use crate::state::url::PostgresUrl;
 
+use super::batches::MAX_WAITING;
 use super::tls::{Stream, Tls};
 
 /// The statements that bring the schema from one version to the next. Never change one that was released.
@@ -113,8 +114,8 @@ impl Pool {
         &self,
     ) -> Result<(Client, tokio_postgres::Connection<Socket, Stream<Socket>>)> {
         let config: &Config = &self.url.config;
-        let tls =
-            Tls::new(&self.url).map_err(|detail| StateError::new(StateFault::Tls, self.place(), detail))?;
+        let tls = Tls::new(&self.url).await;
+        let tls = tls.map_err(|detail| StateError::new(StateFault::Tls, self.place(), detail))?;
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(tls)).await;
         let connected = connected.map_err(|_| StateError::timeout(self.place(), CONNECT_TIMEOUT))?;
         connected.map_err(|error| self.error(&error))
@@ -162,6 +163,12 @@ impl Pool {
         at: usize,
     ) -> Result<T> {
         row.try_get(at).map_err(|error| self.error(&error))
+    }
+
+    /// The error of an operation for which there is no room.
+    pub(super) fn full(&self) -> StateError {
+        let detail = format!("{MAX_WAITING} operations are waiting for the server");
+        StateError::new(StateFault::Timeout, self.place(), detail)
     }
 
     pub(super) fn internal(&self, detail: &dyn ToString) -> StateError {
@@ -252,7 +259,7 @@ impl Drop for Connection<'_> {
         runtime.spawn(async move {
             let mut task = task;
             let cancelled = async {
-                if let Ok(tls) = Tls::new(&url) {
+                if let Ok(tls) = Tls::new(&url).await {
                     let _ = token.cancel_query(tls).await;
                 }
                 let _ = (&mut task).await;
