@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use crate::call::{FailureKind, GivenArguments, Reply};
-use crate::json::{SharedValue, ValueRef};
+use crate::json::{JsonText, SharedValue, ValueRef};
 use crate::lang::template::{ParsedResponse, Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::when::KnownValues;
@@ -219,7 +219,7 @@ impl View<'_> {
             "upstream": null,
             "skipped": step_record.skipped,
             "skip_reason": null,
-            "request": step_record.delivery.request.as_deref().map(|request| self.request(request)),
+            "request": step_record.request.as_deref().map(|request| self.request(request)),
             "attempt_count": step_record.delivery.attempts,
             "hedges": step_record.delivery.hedges,
             "attempts": step_record.finished_attempts().map(|attempt| self.attempt(attempt)).collect::<Vec<_>>(),
@@ -281,10 +281,13 @@ impl View<'_> {
     }
 
     fn reply(&self, reply: &Reply) -> Value {
-        let extensions = Value::Object(reply.extensions.clone());
+        let extensions = reply.extensions.iter();
+        let extensions: Map<_, _> =
+            extensions.map(|extension| (extension.key.to_string(), extension.value.to_value())).collect();
+        let (data, extensions) = (reply.data.as_ref().map(JsonText::to_value), Value::Object(extensions));
         json!({
             "text": reply.text.as_deref().map(|text| self.value(Some(ValueRef::Text(text)))),
-            "data": self.value(reply.data.as_ref().map(ValueRef::from)),
+            "data": self.value(data.as_ref().map(ValueRef::from)),
             "extensions": self.value(Some((&extensions).into())),
         })
     }

@@ -8,6 +8,7 @@ use http::{HeaderMap, header};
 use crate::call::FailureKind;
 use crate::diagnostic::Span;
 use crate::flow::Record;
+use crate::json::JsonText;
 use crate::lang::value::equal;
 use crate::plan::testing::{DeliveredPart, Expectation, Part};
 use crate::plan::{Plan, Route};
@@ -30,7 +31,8 @@ impl TestResult<'_> {
                     (vec!["text".to_owned()], texts(text, found), found.map(Value::from))
                 }
                 Expectation::Data(data) => {
-                    (vec!["data".to_owned()], values(data, reply.data.as_ref()), reply.data.clone())
+                    let found = reply.data.as_ref().map(JsonText::to_value);
+                    (vec!["data".to_owned()], values(data, found.as_ref()), found)
                 }
                 Expectation::Failure(kind) => {
                     let found = record.outcome.failure.map(FailureKind::slug);

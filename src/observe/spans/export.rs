@@ -192,9 +192,13 @@ impl Exporter {
             repeatable: true,
             overdue: None,
             resources: &self.resources,
-            spans: &AttemptSpans::new(None),
+            spans: &AttemptSpans::new(None, &request),
         };
-        match traces.delivery.deliver(request, options, &mut delivery::DeliveryLog::default()).await {
+        match traces
+            .delivery
+            .deliver(&mut Arc::new(request), options, &mut delivery::DeliveryLog::default())
+            .await
+        {
             Ok(response) if response.status.is_success() => Ok(response),
             Ok(response) => Err(format!("status {}", response.status.as_u16())),
             Err(error) => Err(error.to_string()),

@@ -132,7 +132,7 @@ fn push_step(step: &Step, record: &StepRecord, run_steps: u64, spans: &mut Vec<T
         });
     }
     let send = push_phases(&record.phase_times, parent, Phase::Send, spans);
-    if let Some(request) = &record.delivery.request {
+    if let Some(request) = &record.request {
         let mut attempts: Vec<&AttemptRecord> = record.attempts.iter().collect();
         attempts.sort_by_key(|attempt| attempt.began);
         let attempts = (0..).zip(attempts);

@@ -2,9 +2,10 @@
 //!
 //! The value is a secret of the table, so records mask it in the URL too.
 
+use http::HeaderValue;
 use url::{Url, form_urlencoded};
 
-use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::percent;
 use crate::secret::Secret;
 use crate::upstream::Request;
@@ -50,9 +51,9 @@ impl Query {
 }
 
 impl OutboundAuth for Query {
-    fn apply<'a>(&'a self, request: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
+    fn apply(&self, request: &mut Request, _: Option<HeaderValue>) -> Result<(), CredentialError> {
         self.set(&mut request.url);
-        Box::pin(std::future::ready(Ok(())))
+        Ok(())
     }
 }
 

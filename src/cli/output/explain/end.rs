@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::call::Reply;
 use crate::flow::{CallError, TextSource};
+use crate::json::JsonText;
 use crate::lang::template::Written;
 use crate::plan::Route;
 use crate::plan::when::KnownValues;
@@ -135,10 +136,11 @@ impl Walk<'_> {
         for (part, written) in written {
             let rendered = match part.as_str() {
                 "text" => reply.text.clone().map(Value::from),
-                "data" => reply.data.clone(),
-                extension => {
-                    extension.split_once('.').and_then(|(_, key)| reply.extensions.get(key).cloned())
-                }
+                "data" => reply.data.as_ref().map(JsonText::to_value),
+                extension => extension
+                    .split_once('.')
+                    .and_then(|(_, key)| reply.extension(key))
+                    .map(JsonText::to_value),
             };
             let rendered = match rendered.map(|rendered| self.masks.show_value(&rendered)) {
                 None => "left out".to_owned(),

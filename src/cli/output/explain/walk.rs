@@ -223,7 +223,7 @@ impl<'a> Walk<'a> {
             };
             self.head("step", &format!("{name}{how}"));
         }
-        if let Some(request) = &step_record.delivery.request {
+        if let Some(request) = &step_record.request {
             let sent = if self.shown.dry_run
                 || step_record.finished_attempts().next().is_none() && step_record.cache.is_none()
             {
