@@ -22,6 +22,7 @@
 //! | [`lang`] | templates, JSONPath, XML, patterns and values; knows no route |
 //! | `table` | the configuration as written: TOML with the position of every key and value |
 //! | [`upstream`] | requests and responses as values, the HTTP client, credentials, delivery, live state |
+//! | [`http1`] | the codec of HTTP/1.1, without I/O |
 //! | [`platform`] | the callers: a folder per platform, one trait, one list; inbound auth |
 //! | [`scheme`] | the description of an auth scheme: its keys and what it builds |
 //! | [`diagnostic`] | errors and warnings in the table, with their places |
@@ -65,6 +66,7 @@ pub mod plan;
 pub mod lang;
 mod table;
 
+pub mod http1;
 pub mod platform;
 pub mod upstream;
 

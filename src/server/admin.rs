@@ -11,13 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, Uri, header};
-use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tower_service::Service as _;
 
 use crate::deliveries::shown;
+use crate::http1::request::BadHead;
 use crate::platform::auth::Login;
 use crate::reload::restart_needed;
 use crate::upstream::delivery::breaker::BreakerState;
@@ -25,7 +25,8 @@ use crate::upstream::delivery::{Delivery, Snapshot};
 use crate::upstream::resources::Resources;
 
 use super::client::{Peer, client};
-use super::connections::{BadHead, Endpoint};
+use super::connection::Incoming;
+use super::connections::Endpoint;
 use super::origin::{is_clear, is_for_here, is_foreign};
 use super::refusal::UNCLEAR;
 use super::{App, deliveries, records, scrape};

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 
 use super::admin::Admin;
 use super::connections::{Accepting, accept};
+use super::graceful::GracefulShutdown;
 use super::{ADMIN_HEAD_TIMEOUT, App, LAST_ADMIN, MAX_ADMIN_CONNECTIONS};
 
 /// How many requests for records, metrics and the status are answered at once. They run on other

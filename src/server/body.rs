@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::dispatch::Streamed;

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, header};
+use http_body::Body;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body, Incoming};
 use percent_encoding::percent_decode_str;
 use tokio::task::yield_now;
 use url::form_urlencoded;
 
 use crate::dispatch::{Batch, Dispatcher, Handled, handle, poll_caught};
 use crate::flow::run_blocking_if_large;
+use crate::http1::request::BadHead;
 use crate::live::Running;
 use crate::memory::{self, NoRoom, Receiving};
 use crate::observe::call_log::shown_name;
@@ -28,7 +29,8 @@ use crate::traceparent::TraceParent;
 use super::App;
 use super::body::{AnswerBody, stream, whole};
 use super::client::{Peer, client};
-use super::connections::{BadHead, Endpoint};
+use super::connection::Incoming;
+use super::connections::Endpoint;
 use super::origin::{is_clear, is_for_here, is_foreign};
 use super::refusal::Refusal;
 use super::without_call::{Unrouted, UnroutedRequests};
@@ -38,9 +40,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a request with a large body waits for memory.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How many bytes of a rejected body are read and discarded at most.
-const MAX_DRAINED: usize = 4 * 1024 * 1024;
 
 /// The endpoints of all platforms. The running plan decides which of them are served.
 #[derive(Debug, Clone)]
@@ -228,18 +227,11 @@ async fn read(
 ) -> Result<ReceivedBody, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let read = if announced.is_some_and(|length| length > most) {
-        Err(Refusal::TooLarge(most))
-    } else {
-        let room = Room { most, announced: announced.unwrap_or(most), turn_ends };
-        tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, room))
-            .await
-            .unwrap_or(Err(Refusal::BodyTimeout))
-    };
-    if matches!(read, Err(Refusal::TooLarge(_))) {
-        tokio::spawn(tokio::time::timeout(BODY_TIMEOUT, drain(body)));
+    if announced.is_some_and(|length| length > most) {
+        return Err(Refusal::TooLarge(most));
     }
-    read
+    let room = Room { most, announced: announced.unwrap_or(most), turn_ends };
+    tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, room)).await.unwrap_or(Err(Refusal::BodyTimeout))
 }
 
 /// The room for a body.
@@ -277,18 +269,6 @@ async fn collect(body: &mut impl InboundBody, room: Room) -> Result<ReceivedBody
     Ok((body, receiving))
 }
 
-/// Discards the rest of a rejected body, up to [`MAX_DRAINED`] bytes. Many clients read the response only after they
-/// have sent the whole body. If the connection closed earlier, they would see a connection error.
-async fn drain(mut body: impl InboundBody) {
-    let mut drained = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        drained += frame.data_ref().map_or(0, Bytes::len);
-        if drained > MAX_DRAINED {
-            return;
-        }
-    }
-}
-
 fn seconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
 }
@@ -299,8 +279,8 @@ mod tests {
     use crate::dispatch::task::tests::Panicking;
     use futures_util::{StreamExt as _, stream};
     use http::StatusCode;
+    use http_body::Frame;
     use http_body_util::{Empty, Full, StreamBody};
-    use hyper::body::Frame;
     use std::convert::Infallible;
 
     const PEER: std::net::SocketAddr =

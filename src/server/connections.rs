@@ -1,47 +1,35 @@
-//! Accepts connections, runs TLS handshakes, and serves HTTP/1.1. The number of connections is limited, and timeouts
-//! end connections whose client stalls.
+//! Accepts connections and runs TLS handshakes. The number of connections is limited, and timeouts end handshakes whose
+//! client stalls.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use http_body::Body;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::client::Peer;
 use crate::dispatch::gate::{Gate, Permit};
-use crate::in_place::pinned;
+use crate::http1::request::BadHead;
 
-use super::head_limit::HeadLimit;
+use super::client::Peer;
+use super::connection::{self, Incoming, Service, Stream};
+use super::graceful::GracefulShutdown;
 use super::throttle::LogThrottle;
 
 /// The timeout for the head of a request. It also ends connections that are idle between requests.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client that reads nothing of a response for this long is disconnected.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The timeout of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The maximum size of a request's head in bytes, including its URL. Longer heads are answered with 431.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// The response to a connection over the limit.
 const BUSY: &[u8] =
@@ -71,26 +59,6 @@ pub(super) trait Endpoint: Clone + Send + Sync + 'static {
     fn note_bad_head(&self, peer: Peer, head: &BadHead);
 }
 
-/// A request's head that HTTP itself rejects. `Display` is for the log.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BadHead {
-    #[error("the head of the request has more than 64 KiB or 100 headers")]
-    TooLarge,
-    #[error("the head of the request is malformed: {0}")]
-    Malformed(hyper::Error),
-}
-
-impl BadHead {
-    /// The head that ended a connection with this error, or else the error.
-    fn of(error: hyper::Error) -> Result<Self, hyper::Error> {
-        match error {
-            error if error.is_parse_too_large() => Ok(Self::TooLarge),
-            error if error.is_parse() => Ok(Self::Malformed(error)),
-            error => Err(error),
-        }
-    }
-}
-
 /// One of the two listeners.
 pub(super) struct Accepting<'a, E> {
     /// The name in the log.
@@ -109,7 +77,8 @@ pub(super) struct Accepting<'a, E> {
 /// Accepts connections forever.
 pub(super) async fn accept(accepting: Accepting<'_, impl Endpoint>, graceful: &GracefulShutdown) {
     let Accepting { name, listener, endpoint, tls, most, room, head_timeout } = accepting;
-    let builder = builder(head_timeout);
+    let service =
+        |peer| Service { endpoint: endpoint.clone(), peer, head_timeout, shutdown: graceful.watcher() };
     // Handshakes run on tasks of their own, so that a slow one does not delay others. They are aborted when this loop
     // ends.
     let mut handshakes = JoinSet::new();
@@ -120,7 +89,7 @@ pub(super) async fn accept(accepting: Accepting<'_, impl Endpoint>, graceful: &G
             accepted = listener.accept() => accepted,
             Some(handshake) = handshakes.join_next() => {
                 if let Ok(Some((stream, peer, place))) = handshake {
-                    serve(stream, &builder, (endpoint.clone(), peer), place, graceful);
+                    serve(stream, service(peer), place);
                 }
                 continue;
             }
@@ -152,21 +121,9 @@ pub(super) async fn accept(accepting: Accepting<'_, impl Endpoint>, graceful: &G
         let peer = Peer(peer);
         match tls {
             Some(config) => drop(handshakes.spawn(accept_tls(stream, config, peer, place))),
-            None => serve(stream, &builder, (endpoint.clone(), peer), place, graceful),
+            None => serve(stream, service(peer), place),
         }
     }
-}
-
-fn builder(head_timeout: Duration) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    // Without a timer, an incomplete head would hold its connection forever.
-    builder.timer(TokioTimer::new()).header_read_timeout(head_timeout);
-    // Hyper responds with 431 to more than 100 headers. Setting that limit explicitly would be slower: hyper would then
-    // clear a list of headers for each request.
-    builder.max_buf_size(MAX_HEAD);
-    // Responses are small: copying head and body into one buffer is cheaper than a vectored write.
-    builder.writev(false);
-    builder
 }
 
 /// Whether a failed accept concerns only one connection. Otherwise the process is out of file descriptors or similar.
@@ -235,27 +192,10 @@ async fn accept_tls(
 }
 
 /// Serves a connection on a task of its own. The permit `place` is released when the connection ends.
-fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    builder: &http1::Builder,
-    (endpoint, peer): (impl Endpoint, Peer),
-    place: Permit,
-    graceful: &GracefulShutdown,
-) {
-    let mut stream = TimeoutStream::new(HeadLimit::new(stream, MAX_HEAD));
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let noting = endpoint.clone();
-    // On the heap, because hyper moves the future for each request.
-    let service =
-        service_fn(move |request| pinned(|| endpoint.clone().answer(peer, request)).map(Ok::<_, Infallible>));
-    let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
-    let connection = graceful.watch(connection);
+fn serve(stream: impl Stream, service: Service<impl Endpoint>, place: Permit) {
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            match BadHead::of(error) {
-                Ok(head) => noting.note_bad_head(peer, &head),
-                Err(error) => tracing::debug!("a connection ended early: {error}"),
-            }
+        if let Err(error) = connection::serve(stream, &service).await {
+            tracing::debug!("a connection ended early: {error}");
         }
         drop(place);
     });
@@ -264,6 +204,8 @@ fn serve(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::request::MAX_HEAD;
+    use crate::server::connection::WRITE_TIMEOUT;
     use http_body_util::Full;
     use tokio::io::DuplexStream;
 
@@ -286,9 +228,14 @@ mod tests {
     fn connected(text: impl Into<Bytes>) -> (DuplexStream, Arc<Gate>, GracefulShutdown) {
         let (client, server) = tokio::io::duplex(1024);
         let room = Arc::new(Gate::default());
-        let endpoint = (FixedAnswer(text.into()), Peer(([127, 0, 0, 1], 1).into()));
         let graceful = GracefulShutdown::new();
-        serve(server, &builder(HEAD_TIMEOUT), endpoint, room.enter(1).unwrap(), &graceful);
+        let service = Service {
+            endpoint: FixedAnswer(text.into()),
+            peer: Peer(([127, 0, 0, 1], 1).into()),
+            head_timeout: HEAD_TIMEOUT,
+            shutdown: graceful.watcher(),
+        };
+        serve(server, service, room.enter(1).unwrap());
         (client, room, graceful)
     }
 

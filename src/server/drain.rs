@@ -5,13 +5,13 @@ use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::deliveries::Worker;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 
+use super::graceful::GracefulShutdown;
 use super::{App, LAST_ADMIN, LAST_SPANS, accept_platforms};
 
 /// The time to send a reply that was finished at its deadline.

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
+use crate::http1::request::BadHead;
 use crate::platform::auth::BadLogin;
 use crate::platform::{Answer, BadRequest};
 
 use super::body::{AnswerBody, whole};
-use super::connections::BadHead;
 
 /// Why a request is unclear.
 pub(super) const UNCLEAR: &str =
@@ -136,7 +136,7 @@ impl RejectedRequests {
     pub(super) fn count_bad_head(&self, head: &BadHead) {
         let counter = match head {
             BadHead::TooLarge => &self.head_too_large,
-            BadHead::Malformed(_) => &self.malformed,
+            BadHead::Malformed(_) | BadHead::Http2 => &self.malformed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

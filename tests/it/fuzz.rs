@@ -4,6 +4,7 @@
 mod calling;
 mod decode;
 mod loading;
+mod request;
 mod table;
 mod template;
 mod url;
@@ -73,6 +74,11 @@ fn mutated<T>(corpus: &[(T, Vec<u8>)], random: &mut Rng) -> Vec<u8> {
 #[test]
 fn decoding_accepts_any_request() {
     replay("decode", decode::run);
+}
+
+#[test]
+fn reading_accepts_any_bytes_of_a_client() {
+    replay("request", request::run);
 }
 
 #[test]

@@ -10,11 +10,12 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::buffer::Buffer;
-use super::chunked::{Chunked, Found};
 use super::error::{failure, invalid, lost};
 use super::head::{self, Framing, Head, NOT_HTTP};
 use super::outgoing::Outgoing;
 use super::stream::Stream;
+use crate::http1::chunked::{Chunked, Found};
+use crate::http1::head_length;
 use crate::upstream::TransportError;
 
 /// The largest head of a response, in bytes.
@@ -138,7 +139,7 @@ impl Connection {
         self.keeps_alive = head.keeps_alive && was_sent && !request.closes();
         self.body = match head.framing {
             Framing::Length(length) => Body::Length(length),
-            Framing::Chunked => Body::Chunked(Chunked::new()),
+            Framing::Chunked => Body::Chunked(Chunked::of_response()),
             Framing::Close => Body::UntilClose,
         };
         Ok(head)
@@ -157,11 +158,15 @@ impl Connection {
                 }
                 Body::UntilClose if available > 0 => break available,
                 Body::Length(_) | Body::UntilClose => {}
-                Body::Chunked(chunked) => match chunked.advance(&mut self.received)? {
-                    Found::Data(length) => break length,
-                    Found::End => return Ok(None),
-                    Found::Incomplete => {}
-                },
+                Body::Chunked(chunked) => {
+                    let step = chunked.advance(self.received.unread()).map_err(|bad| invalid(bad.0))?;
+                    self.received.consume(step.passed);
+                    match step.found {
+                        Found::Data(length) => break length,
+                        Found::End => return Ok(None),
+                        Found::Incomplete => {}
+                    }
+                }
             }
             let read = poll_fn(|context| self.poll_fill(context, MAX_READ)).await;
             if read.map_err(|error| failure(&error))? == 0 {
@@ -242,7 +247,7 @@ impl Connection {
             if !head::may_be(unread) {
                 return Err(invalid(NOT_HTTP));
             }
-            let Some(length) = head::length(unread, self.searched) else {
+            let Some(length) = head_length(unread, self.searched) else {
                 self.searched = unread.len();
                 if unread.len() >= MAX_HEAD {
                     return Err(invalid("its head is larger than 256 KiB"));

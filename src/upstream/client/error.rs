@@ -1,4 +1,4 @@
-//! Maps errors of hyper and rustls to transport errors.
+//! Maps errors of sockets and rustls to transport errors.
 
 use std::error::Error;
 use std::io;

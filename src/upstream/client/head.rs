@@ -3,17 +3,17 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 use httparse::{ParserConfig, Status};
 
 use super::error::invalid;
+use crate::http1::MAX_HEADERS;
+use crate::http1::fields::{connection_has, elements};
 use crate::upstream::TransportError;
 
 /// The error of a response that is something else.
 pub(super) const NOT_HTTP: &str = "it is not an HTTP/1 response";
-/// The most headers of a response.
-const MAX_HEADERS: usize = 100;
 
 /// The head of a response.
 #[derive(Debug)]
@@ -34,22 +34,6 @@ pub(super) enum Framing {
     Chunked,
     /// By the end of the connection.
     Close,
-}
-
-/// The length of the head at the start of `bytes`, including the empty line at its end; `None` if that line has not
-/// arrived. It is not within the first `searched` bytes.
-pub(super) fn length(bytes: &[u8], searched: usize) -> Option<usize> {
-    // The line breaks of the empty line may be divided.
-    let mut from = searched.saturating_sub(2);
-    while let Some(found) = bytes.get(from..)?.iter().position(|byte| *byte == b'\n') {
-        let next = from + found + 1;
-        match bytes.get(next..)? {
-            [b'\n', ..] => return Some(next + 1),
-            [b'\r', b'\n', ..] => return Some(next + 2),
-            _ => from = next,
-        }
-    }
-    None
 }
 
 /// Whether `bytes` may be the start of a response.
@@ -205,17 +189,6 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, TransportError> {
     Ok(length)
 }
 
-/// Whether a `connection` header has this option.
-pub(super) fn connection_has(headers: &HeaderMap, option: &str) -> bool {
-    elements(headers, &CONNECTION).any(|value| value.eq_ignore_ascii_case(option.as_bytes()))
-}
-
-/// The elements of a header that is a list.
-fn elements<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'h [u8]> {
-    let values = headers.get_all(name).iter();
-    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,16 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_head_is_found_however_it_arrives() {
-        for text in
-            ["HTTP/1.1 200 OK\r\na: b\r\n\r\n", "HTTP/1.1 200 OK\na: b\n\n", "HTTP/1.1 200 OK\r\n\r\n"]
-        {
-            let more = format!("{text}body\r\n\r\n");
-            for searched in 0..text.len() {
-                assert_eq!(length(&more.as_bytes()[..searched], 0), None, "{text} {searched}");
-                assert_eq!(length(more.as_bytes(), searched), Some(text.len()), "{text} {searched}");
-            }
-        }
+    fn another_protocol_is_not_the_start_of_a_response() {
         assert!(may_be(b"") && may_be(b"HTT") && may_be(b"HTTP/1.1 200"));
         assert!(!may_be(b"HTTP/2 200") && !may_be(b"SSH-2.0"));
     }

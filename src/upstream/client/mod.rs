@@ -4,7 +4,6 @@
 //! hostile input: the head has at most 100 headers and 256 KiB, and the caller limits the body and the time.
 
 mod buffer;
-mod chunked;
 mod connect;
 mod connection;
 mod decode;

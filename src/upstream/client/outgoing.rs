@@ -4,14 +4,14 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHORIZATION, RANGE,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderValue, PROXY_AUTHORIZATION, RANGE,
     TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{HeaderMap, Method};
 use url::Position;
 
-use super::head::connection_has;
 use super::origin::Origin;
+use crate::http1::fields::{connection_has, write_header};
 use crate::upstream::RequestUrl;
 
 const AGENT: &[u8] = concat!("jackfield/", env!("CARGO_PKG_VERSION")).as_bytes();
@@ -85,11 +85,4 @@ impl Outgoing<'_> {
     pub(super) fn closes(&self) -> bool {
         connection_has(self.headers, "close")
     }
-}
-
-fn write_header(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    out.extend_from_slice(name.as_str().as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
