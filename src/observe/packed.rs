@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
-use url::Url;
 
 use crate::call::{Outcome, Reply, ReplyExtension};
 use crate::flow::Record;
 use crate::json::{JsonText, push_value};
 use crate::plan::Route;
-use crate::upstream::Request;
+use crate::upstream::{Request, RequestUrl};
 
 /// The largest record that is packed, in bytes. Copying a larger one would cost more than it saves.
 const MAX_PACKED: usize = 32 * 1024;
@@ -191,9 +190,9 @@ impl<'b> Reader<'b> {
         String::from_utf8_lossy(self.next()).into_owned()
     }
 
-    fn request(&mut self) -> Option<(Method, Url, HeaderMap, Option<bytes::Bytes>)> {
+    fn request(&mut self) -> Option<(Method, RequestUrl, HeaderMap, Option<bytes::Bytes>)> {
         let method = Method::from_bytes(self.next()).ok();
-        let url = std::str::from_utf8(self.next()).ok().and_then(|url| Url::parse(url).ok());
+        let url = std::str::from_utf8(self.next()).ok().and_then(|url| url.parse().ok());
         let headers = self.headers();
         let has_body = self.flag();
         let body = bytes::Bytes::copy_from_slice(self.next());

@@ -180,7 +180,7 @@ impl Exporter {
             target: Arc::clone(&traces.delivery.target),
             step: None,
             method: Method::POST,
-            url: traces.endpoint.clone(),
+            url: traces.endpoint.clone().into(),
             headers: traces.headers.clone(),
             body: Some(body.map_err(|error| error.to_string())?.into()),
         };

@@ -3,12 +3,12 @@
 //! The value is a secret of the table, so records mask it in the URL too.
 
 use http::HeaderValue;
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 use super::{CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::percent;
 use crate::secret::Secret;
-use crate::upstream::Request;
+use crate::upstream::{Request, RequestUrl};
 
 pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "query",
@@ -39,14 +39,14 @@ struct Query {
 
 impl Query {
     /// Removes all parameters of this name, and appends the credential. The other parameters stay unchanged.
-    fn set(&self, url: &mut Url) {
+    fn set(&self, url: &mut RequestUrl) {
         let others = url.query().unwrap_or_default().split('&').filter(|pair| {
             let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
             !pair.is_empty() && name.is_none_or(|name| name != self.name.as_str())
         });
         let pairs: Vec<&str> = others.chain([self.pair.reveal()]).collect();
         let query = pairs.join("&");
-        url.set_query(Some(&query));
+        url.set_query(&query);
     }
 }
 

@@ -87,7 +87,12 @@ pub(super) async fn instance(api: &Upstream, state: &str) -> Proxy {
 }
 
 pub(super) fn order(id: &str) -> Value {
-    let function = json!({"name": "order", "arguments": {}});
+    function_call(id, "order")
+}
+
+/// A call by VoiceDock.
+pub(super) fn function_call(id: &str, name: &str) -> Value {
+    let function = json!({"name": name, "arguments": {}});
     let call = json!({"id": id, "type": "function", "function": function});
     json!({"message": {"type": "tool-calls", "call": {"id": "c"}, "toolCallList": [call], "toolCalls": [call]}})
 }
