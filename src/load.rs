@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::compile::{CompiledTable, advice, compile, testing};
-use crate::diagnostic::{Diagnostic, Diagnostics, Overtaken, Sources};
+use crate::diagnostic::{Diagnostic, Diagnostics, Overtaken, Sources, Span};
 use crate::plan::Plan;
 use crate::plan::testing::Tests;
 use crate::table;
@@ -67,12 +67,21 @@ pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Lo
     Ok((loading.end(), tests))
 }
 
+/// What `check --online` probes.
+#[derive(Debug)]
+pub struct Probes {
+    /// The upstreams.
+    pub upstreams: Vec<UpstreamProbe>,
+    /// Where the table names the state database.
+    pub state: Span,
+}
+
 /// Reads and compiles the table at `path` and its tests. The diagnostics include advice, and there is a probe for each
 /// upstream.
 ///
 /// # Errors
 /// The main file cannot be read; every other problem is a diagnostic.
-pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<UpstreamProbe>), Unreadable> {
+pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Probes), Unreadable> {
     let mut loading = Loading::begin(path, environment, &Kept::default())?;
     let tests = loading.tests(environment);
     if loading.plan.is_some() {
@@ -81,8 +90,11 @@ pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<
         advice.silence(0, &advice::allowed_codes(&loading.table.defaults.allow));
         loading.diagnostics.append(advice);
     }
-    let probes = std::mem::take(&mut loading.probes);
-    Ok((loading.end(), probes))
+    let upstreams = std::mem::take(&mut loading.probes);
+    let table = &loading.table;
+    let url = table.state.get().and_then(|state| state.value.url.span());
+    let state = url.unwrap_or_else(|| Span::start_of(table.main));
+    Ok((loading.end(), Probes { upstreams, state }))
 }
 
 /// A table while it is loaded.

@@ -1,5 +1,6 @@
 //! `jackfield call`: calls one function as a platform would. It can show every step and save the call as a test.
 
+mod given_memory;
 mod pasted;
 
 use std::fs;
@@ -10,7 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::call::FailureKind;
 use crate::diagnostic;
@@ -68,6 +69,10 @@ pub(super) struct CallCommand {
     /// Add a header to the platform's request, such as 'x-session: s-1'; can be repeated.
     #[arg(long = "header", value_name = "HEADER", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// A value that an earlier call of the conversation remembered, such as 'order_id=A-7': JSON, or a text. Can be
+    /// repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    memory: Vec<String>,
     /// Start the sample API and point `[upstreams.demo]` at it.
     #[arg(long)]
     pub(super) demo: bool,
@@ -143,7 +148,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     let recorder = Recorder::of(&*transport);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let resources = live::prepare(&plan, &Resources::default());
-    let store = store_in_memory();
+    let (store, memory) = (store_in_memory(), given_memory::read(&command.memory, &plan)?);
     let in_process = InProcess {
         plan: &plan,
         resources: &resources,
@@ -152,9 +157,9 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         now: &now,
         time: None,
         state: state_access(&plan, &store),
-        memory: &Map::new(),
+        memory: &memory,
         delivers: true,
-        change: &|_| {},
+        change: &|context| given_memory::name_conversation(&memory, context),
     };
     let request = in_process.read(&inbound).map_err(|error| decode_error(&error, command, platform))?;
     let selected = selected(command, &request.functions())?;

@@ -29,7 +29,8 @@ pub(super) struct Check {
     /// Exit with 1 on warnings, too.
     #[arg(long)]
     deny_warnings: bool,
-    /// Send one GET to each upstream to check that it is reachable and accepts its credential.
+    /// Send one GET to each upstream to check that it is reachable and accepts its credential, and look at the state
+    /// database without changing it.
     #[arg(long, conflicts_with = "no_secrets")]
     online: bool,
 }
@@ -70,10 +71,12 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
         }
     };
     let Loaded { plan, mut diagnostics, sources, .. } = loaded;
-    let mut reports = Vec::new();
+    let (mut reports, mut stored) = (Vec::new(), None);
     if let (Some(plan), true) = (&plan, command.online) {
-        reports = online::probe(&probes, &plan.masks).await?;
-        diagnostics.extend(reports.iter().filter_map(|report| report.fault.clone()));
+        reports = online::probe(&probes.upstreams, &plan.masks).await?;
+        stored = online::probe_state(plan, probes.state).await;
+        let faults = reports.iter().chain(&stored).filter_map(|report| report.fault.clone());
+        diagnostics.extend(faults);
     }
     let has = |severity| diagnostics.iter().any(|found| found.code.severity() == severity);
     let (faulty, warned) = (has(Severity::Error), has(Severity::Warning));
@@ -82,6 +85,7 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
             let mut answer = json!({"diagnostics": diagnostic::to_json(&diagnostics, &sources)});
             if command.online {
                 answer["upstreams"] = online::to_json(&reports);
+                answer["state"] = stored.iter().map(online::ProbeReport::to_json).next().into();
             }
             print_json(&answer)?;
         }
@@ -89,7 +93,8 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
         CheckFormat::Human => {
             let text = diagnostic::to_text(&diagnostics, &sources, has_color());
             let routes = plan.as_ref().filter(|_| !faulty).map(|plan| plan.routes.len());
-            let (online, summary) = (online::human(&reports), summary(path, &diagnostics, routes));
+            let (online, summary) =
+                (online::human(reports.iter().chain(&stored)), summary(path, &diagnostics, routes));
             let more = match diagnostics.first() {
                 Some(first) => format!("\nMore about an error: jackfield explain {}", first.code.slug()),
                 None => String::new(),

@@ -1,20 +1,24 @@
-//! `jackfield check --online`: probes each upstream of the table.
+//! `jackfield check --online`: probes each upstream of the table, and its state database.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::dispatch::state;
 use crate::load::UpstreamProbe;
+use crate::plan::Plan;
 use crate::secret::Masks;
+use crate::state::Probed;
 use crate::upstream::http::HttpTransport;
-use crate::upstream::probe::{ProbeResult, Probed};
+use crate::upstream::probe::ProbeResult;
 
-/// The result of probing one upstream.
+/// The result of probing one upstream or the database.
 pub(super) struct ProbeReport {
     name: String,
-    probed: Probed,
+    after: Duration,
     /// A short description without secrets.
     text: String,
     /// The diagnostic, if the probe failed.
@@ -35,13 +39,13 @@ pub(super) async fn probe(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow:
         let failed = probed.found.iter().zip(&texts).next().filter(|_| !is_accepted);
         let fault = failed.and_then(|(found, text)| fault(upstream, &name, found, text));
         let text = numbered(&texts);
-        ProbeReport { name, probed, text, fault }
+        ProbeReport { name, after: probed.after, text, fault }
     });
     Ok(join_all(probing).await)
 }
 
 /// One line per upstream.
-pub(super) fn human(reports: &[ProbeReport]) -> String {
+pub(super) fn human<'r>(reports: impl Iterator<Item = &'r ProbeReport>) -> String {
     let mut out = String::new();
     for report in reports {
         let verdict = if report.fault.is_none() { "ok" } else { "FAIL" };
@@ -52,20 +56,39 @@ pub(super) fn human(reports: &[ProbeReport]) -> String {
 
 /// The reports as JSON.
 pub(super) fn to_json(reports: &[ProbeReport]) -> Value {
-    let one = |report: &ProbeReport| {
-        json!({
-            "name": report.name,
-            "ok": report.fault.is_none(),
-            "found": report.text,
-            "ms": report.ms(),
-        })
-    };
-    reports.iter().map(one).collect()
+    reports.iter().map(ProbeReport::to_json).collect()
+}
+
+/// Looks at the state database without changing it; `None` if the table needs none.
+pub(super) async fn probe_state(plan: &Plan, place: Span) -> Option<ProbeReport> {
+    let store = state::open(plan.state.as_ref()?);
+    let (name, began) = ("the state database".to_owned(), Instant::now());
+    let found = store.probe().await;
+    let after = began.elapsed();
+    Some(match found {
+        Ok(found) => {
+            let text = match found {
+                Probed::New => "has no schema yet; `serve` makes it".to_owned(),
+                Probed::Schema(version) => format!("has version {version} of the schema"),
+            };
+            ProbeReport { name, after, text: format!("`{}` {text}", store.place()), fault: None }
+        }
+        Err(error) => {
+            let fault = Diagnostic::new(Code::StateUnavailable, place, error.problem());
+            let fault = Some(fault.help(error.fault.help()));
+            ProbeReport { name, after, text: error.problem(), fault }
+        }
+    })
 }
 
 impl ProbeReport {
     fn ms(&self) -> u128 {
-        self.probed.after.as_millis()
+        self.after.as_millis()
+    }
+
+    /// The report as JSON.
+    pub(super) fn to_json(&self) -> Value {
+        json!({"name": self.name, "ok": self.fault.is_none(), "found": self.text, "ms": self.ms()})
     }
 }
 

@@ -249,6 +249,8 @@ codes! {
     UpstreamUnreachable = "upstream-unreachable", Error;
     /// A credential that its upstream rejects; found by `check --online`.
     CredentialRefused = "credential-refused", Error;
+    /// A state database that cannot be used; found by `check --online`.
+    StateUnavailable = "state-unavailable", Error;
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob};
 use super::keys::KeyId;
 use super::postgres::Postgres;
+use super::probed::Probed;
 use super::signals::Signals;
 use super::sqlite::Sqlite;
 
@@ -116,6 +117,8 @@ engine! {
     fn check() -> ();
     /// Notes that the first of the configured keys encrypts. Returns the other keys with which values are encrypted.
     fn unconfigured_keys(configured: &[KeyId]) -> Vec<KeyId>;
+    /// Looks at the store without changing it.
+    fn probe(configured: &[KeyId]) -> Probed;
     /// Appends a job within a time limit. After an error it does not run.
     fn append(job: SealedJob, limit: Duration) -> ();
     /// Leases at most `limit` jobs, those that have been due the longest first.

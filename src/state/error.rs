@@ -155,13 +155,18 @@ impl StateError {
     }
 }
 
+impl StateError {
+    /// What failed and where, without how to fix it.
+    pub fn problem(&self) -> String {
+        let (place, message) = (&self.place, self.fault.message());
+        let detail = if self.detail.is_empty() { String::new() } else { format!(" ({})", self.detail) };
+        format!("state store `{place}`: {message}{detail}")
+    }
+}
+
 impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "state store `{}`: {}", self.place, self.fault.message())?;
-        if !self.detail.is_empty() {
-            write!(f, " ({})", self.detail)?;
-        }
-        write!(f, "; {}", self.fault.help())
+        write!(f, "{}; {}", self.problem(), self.fault.help())
     }
 }
 

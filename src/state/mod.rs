@@ -16,6 +16,7 @@ mod in_memory;
 mod job;
 mod keys;
 mod postgres;
+mod probed;
 mod signals;
 mod sqlite;
 mod store;
@@ -29,6 +30,7 @@ pub use self::job::{
     Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, NotAJobId, Payload, Work, WorkKind,
 };
 pub use self::keys::{EncryptionKey, EncryptionKeys, KeyFault};
+pub use self::probed::Probed;
 pub use self::signals::JobWatch;
 pub use self::store::{Settings, Store};
 pub use self::url::{StateUrl, UrlFault};

@@ -16,6 +16,7 @@ use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, Payload};
 use super::keys::{EncryptionKeys, SealedAt, random};
 use super::postgres::Postgres;
+use super::probed::Probed;
 use super::signals::JobWatch;
 use super::sqlite::Sqlite;
 use super::url::StateUrl;
@@ -113,6 +114,12 @@ impl Store {
     /// Opens the store, and makes or updates its schema. The other operations do the same when they need it.
     pub async fn check(&self) -> Result<()> {
         self.write(self.inner.engine.check()).await
+    }
+
+    /// Looks at the store without changing it. For a process that has not opened it: in SQLite, it does not see the
+    /// write-ahead log.
+    pub async fn probe(&self) -> Result<Probed> {
+        self.read(self.inner.engine.probe(&self.inner.keys.ids())).await
     }
 
     /// Checks that the configured keys decrypt every stored value. Reads all values if an earlier key was replaced, so the

@@ -12,6 +12,7 @@ const NO_FIXTURE: &[(Code, &str)] = &[
     (Code::TlsExpiring, "it depends on the day: see tls.rs"),
     (Code::UpstreamUnreachable, "only a response of an upstream triggers it: see online.rs"),
     (Code::CredentialRefused, "only a response of an upstream triggers it: see online.rs"),
+    (Code::StateUnavailable, "only the database triggers it: see online.rs"),
     (Code::TableTooLarge, "only a very large file triggers it: see large_tables.rs"),
     (Code::MoreDiagnostics, "only hundreds of errors trigger it: see large_tables.rs"),
 ];

@@ -3,9 +3,15 @@
 
 use std::process::Output;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jackfield::state::{
+    Conversation, EncryptionKey, EncryptionKeys, Payload, Remembered, Settings, StateUrl, Store,
+};
 use regex::Regex;
 use serde_json::{Value, json};
 
+use crate::state::server::Server;
 use crate::support::faulty_upstream::{Action, FaultyUpstream, Script};
 use crate::support::folder::Folder;
 use crate::support::proxy::{jackfield, run};
@@ -275,4 +281,91 @@ async fn each_credential_of_a_rotation_is_probed() {
         assert!(shown.contains(expected), "{shown}");
         assert_eq!((output.status.code(), upstream.take().len()), (Some(code), 2), "{shown}");
     }
+}
+
+const STORING: &str = r#"
+[state]
+url = "${STATE}"
+
+[defaults]
+allow = ["route-untested"]
+[platforms.http]
+[routes.greet]
+remember = { greeted = "yes" }
+reply.text = "Hello."
+"#;
+
+/// The line about the database, and the codes with their lines.
+async fn database(url: &str) -> (String, Vec<(String, u64)>) {
+    let output = check(STORING, &[("STATE", url)], &["--format", "json"]).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let codes = report["diagnostics"].as_array().unwrap().iter();
+    let codes: Vec<_> =
+        codes.map(|one| (one["code"].as_str().unwrap().to_owned(), one["line"].as_u64().unwrap())).collect();
+    assert_eq!(report["state"]["ok"], codes.is_empty(), "{report}");
+    assert_eq!(output.status.success(), codes.is_empty(), "{report}");
+    (report["state"]["found"].as_str().unwrap().to_owned(), codes)
+}
+
+#[tokio::test]
+async fn the_database_is_looked_at_and_not_changed() {
+    let folder =
+        Folder::with(&[("other.db", &"no database".repeat(20)), ("short.db", "x"), ("empty.db", "")]);
+    let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+    let unavailable = vec![("state-unavailable".to_owned(), 3)];
+    for (url, found, codes) in [
+        (file("new.db"), "has no schema yet", vec![]),
+        (file("empty.db"), "has no schema yet", vec![]),
+        (file("no-folder/new.db"), "the file cannot be opened", unavailable.clone()),
+        (file("other.db"), "is not a Jackfield database", unavailable.clone()),
+        (file("short.db"), "is not a Jackfield database", unavailable.clone()),
+    ] {
+        let looked = database(&url).await;
+        assert!(looked.0.contains(found) && looked.1 == codes, "{url}: {looked:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "a file was made");
+
+    let made = Store::open(&Settings::new(StateUrl::parse(&file("made.db")).unwrap()));
+    made.check().await.unwrap();
+    drop(made);
+    let newer = rusqlite::Connection::open(folder.path().join("made.db")).unwrap();
+    newer.execute_batch("PRAGMA wal_checkpoint").unwrap();
+    assert_eq!(database(&file("made.db")).await.1, []);
+    newer.execute_batch("PRAGMA user_version = 99; PRAGMA wal_checkpoint").unwrap();
+    let looked = database(&file("made.db")).await;
+    assert!(
+        looked.0.contains("made by a newer version of Jackfield") && looked.1 == unavailable,
+        "{looked:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_is_looked_at_and_not_changed() {
+    let server = Server::shared().await;
+    let database_name = server.database().await;
+    let url = server.url(&database_name);
+    assert_eq!(
+        database(&url).await,
+        (format!("`{}` has no schema yet; `serve` makes it", place(&url)), vec![])
+    );
+    assert_eq!(database(&url).await.1, [], "still no schema");
+    let key = |byte: u8| EncryptionKey::parse(&STANDARD.encode([byte; 32])).unwrap();
+    let settings =
+        Settings { keys: EncryptionKeys(vec![key(1)]), ..Settings::new(StateUrl::parse(&url).unwrap()) };
+    let store = Store::open(&settings);
+    let conversation = Conversation { platform: "http".to_owned(), id: "c".to_owned() };
+    let secret = Payload { bytes: b"1".to_vec(), is_sensitive: true };
+    let changes = vec![("a".to_owned(), Some(Remembered::new(secret, false)))];
+    store.check_keys().await.unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    store.remember(&conversation, changes, hour).await.unwrap();
+    let looked = database(&url).await;
+    assert!(looked.0.contains("encrypted with another key"), "{looked:?}");
+    let looked = database(&server.url("not_there")).await;
+    assert!(looked.0.contains("there is no such database"), "{looked:?}");
+    assert_eq!(looked.1, [("state-unavailable".to_owned(), 3)]);
+}
+
+fn place(url: &str) -> String {
+    StateUrl::parse(url).unwrap().place()
 }

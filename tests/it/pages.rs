@@ -10,9 +10,14 @@ use jackfield::load::{self, Environment, process_environment};
 use crate::readme::{Block, blocks, completed};
 use crate::support::folder::Folder;
 
-/// The codes that no example on a page can trigger: two need an upstream's response, two a very large table.
-const WITHOUT_EXAMPLE: [Code; 4] =
-    [Code::UpstreamUnreachable, Code::CredentialRefused, Code::TableTooLarge, Code::MoreDiagnostics];
+/// The codes that no example on a page can trigger: three need what others answer, two a very large table.
+const WITHOUT_EXAMPLE: [Code; 5] = [
+    Code::UpstreamUnreachable,
+    Code::CredentialRefused,
+    Code::StateUnavailable,
+    Code::TableTooLarge,
+    Code::MoreDiagnostics,
+];
 
 /// The codes that short examples have although they are about something else.
 pub(crate) const INCIDENTAL: [Code; 5] = [

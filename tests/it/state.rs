@@ -8,5 +8,5 @@ mod operators;
 mod postgres;
 #[allow(dead_code, reason = "the tests of the store use more of it")]
 #[path = "../state/server.rs"]
-mod server;
+pub(crate) mod server;
 mod table_tests;

@@ -18,6 +18,7 @@ use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::keys::KeyId;
+use super::probed::Probed;
 use super::signals::Signals;
 
 use self::calls::Calls;
@@ -78,6 +79,10 @@ impl Engine for InMemory {
 
     async fn unconfigured_keys(&self, _: &[KeyId]) -> Result<Vec<KeyId>> {
         Ok(Vec::new())
+    }
+
+    async fn probe(&self, _: &[KeyId]) -> Result<Probed> {
+        Ok(Probed::New)
     }
 
     async fn append(&self, job: SealedJob, _: Duration) -> Result<()> {

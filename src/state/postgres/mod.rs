@@ -12,6 +12,7 @@ mod listen;
 mod lists;
 mod memories;
 mod pool;
+mod probe;
 mod tls;
 mod used_keys;
 
@@ -30,6 +31,7 @@ use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::keys::{KeyId, random};
+use super::probed::Probed;
 use super::signals::Signals;
 use super::url::PostgresUrl;
 
@@ -119,6 +121,10 @@ impl Engine for Postgres {
 
     async fn unconfigured_keys(&self, configured: &[KeyId]) -> Result<Vec<KeyId>> {
         used_keys::unconfigured(&self.inner, configured).await
+    }
+
+    async fn probe(&self, configured: &[KeyId]) -> Result<Probed> {
+        probe::probe(&self.inner, configured).await
     }
 
     async fn append(&self, job: SealedJob, limit: Duration) -> Result<()> {

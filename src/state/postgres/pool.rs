@@ -26,6 +26,8 @@ use super::tls::{Stream, Tls};
 /// The statements that bring the schema from one version to the next. Never change one that was released.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
+const NEWEST: i32 = MIGRATIONS.len() as i32;
+
 /// The key of the advisory lock for migrations: `JKFDSCHM` in ASCII.
 const MIGRATION_LOCK: i64 = 0x4a4b_4644_5343_484d;
 
@@ -121,8 +123,8 @@ impl Pool {
         connected.map_err(|error| self.error(&error))
     }
 
-    async fn migrate(&self, client: &Client) -> Result<()> {
-        let newest = MIGRATIONS.len() as i32;
+    /// The version of the schema; `None` if there is none yet.
+    pub(super) async fn schema(&self, client: &Client) -> Result<Option<i32>> {
         let sql =
             "SELECT current_setting('server_version_num')::int, to_regclass('jackfield_schema') IS NOT NULL";
         let row = client.query_typed_one(sql, &[]).await.map_err(|error| self.error(&error))?;
@@ -130,7 +132,11 @@ impl Pool {
         if server < OLDEST_VERSION {
             return Err(StateError::new(StateFault::OldServer, self.place(), format!("version {server}")));
         }
-        if has_schema && self.version(client).await? == newest {
+        if has_schema { self.version(client).await.map(Some) } else { Ok(None) }
+    }
+
+    async fn migrate(&self, client: &Client) -> Result<()> {
+        if self.schema(client).await? == Some(NEWEST) {
             return Ok(());
         }
         let begin = format!(
@@ -139,22 +145,24 @@ impl Pool {
         );
         client.batch_execute(&begin).await.map_err(|error| self.error(&error))?;
         let version = self.version(client).await?;
-        if version > newest {
-            let detail = format!("schema {version}, this version knows {newest}");
-            return Err(StateError::new(StateFault::NewerSchema, self.place(), detail));
-        }
         for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or_default()) {
             client.batch_execute(migration).await.map_err(|error| self.error(&error))?;
         }
         let commit =
-            format!("DELETE FROM jackfield_schema; INSERT INTO jackfield_schema VALUES ({newest}); COMMIT");
+            format!("DELETE FROM jackfield_schema; INSERT INTO jackfield_schema VALUES ({NEWEST}); COMMIT");
         client.batch_execute(&commit).await.map_err(|error| self.error(&error))
     }
 
+    /// The version in the schema, unless it is a newer one.
     async fn version(&self, client: &Client) -> Result<i32> {
         let sql = "SELECT coalesce(max(version), 0) FROM jackfield_schema";
         let row = client.query_typed_one(sql, &[]).await.map_err(|error| self.error(&error))?;
-        self.get_column(&row, 0)
+        let version = self.get_column(&row, 0)?;
+        if version > NEWEST {
+            let detail = format!("schema {version}, this version knows {NEWEST}");
+            return Err(StateError::new(StateFault::NewerSchema, self.place(), detail));
+        }
+        Ok(version)
     }
 
     fn get_column<'row, T: tokio_postgres::types::FromSql<'row>>(

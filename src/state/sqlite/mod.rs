@@ -8,6 +8,7 @@ mod jobs;
 mod lists;
 mod memories;
 mod open;
+mod probe;
 mod thread;
 mod used_keys;
 
@@ -26,6 +27,7 @@ use super::error::StateError;
 use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::keys::{KeyId, random};
+use super::probed::Probed;
 use super::signals::Signals;
 
 use self::open::{Access, File};
@@ -40,7 +42,7 @@ pub(super) struct Sqlite {
     clock: Clock,
     job_lease_ms: i64,
     signals: Arc<Signals>,
-    place: String,
+    file: File,
     /// Whether jobs that were accepted in the future have been corrected.
     is_clock_corrected: AtomicBool,
     writer: DatabaseThread,
@@ -52,12 +54,12 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     pub(super) fn new(path: PathBuf, place: String, job_lease: Duration) -> Self {
-        let file = File { path, place: place.clone() };
+        let file = File { path, place };
         Self {
             clock: Clock::new(),
             job_lease_ms: millis(job_lease),
             signals: Signals::new(POLL),
-            place,
+            file: file.clone(),
             is_clock_corrected: AtomicBool::new(false),
             writer: DatabaseThread::new(file.clone(), Access::Write),
             reader: DatabaseThread::new(file.clone(), Access::Read),
@@ -103,6 +105,10 @@ impl Engine for Sqlite {
             }
         }
         Ok(used)
+    }
+
+    async fn probe(&self, _: &[KeyId]) -> Result<Probed> {
+        probe::probe(&self.file)
     }
 
     async fn append(&self, job: SealedJob, limit: Duration) -> Result<()> {
@@ -217,7 +223,7 @@ impl Engine for Sqlite {
     }
 
     async fn claim(&self, key: FlightKey, terms: CallTerms) -> Result<CallClaim> {
-        let random = random().map_err(|fault| StateError::new(fault, &self.place, ""))?;
+        let random = random().map_err(|fault| StateError::new(fault, &self.file.place, ""))?;
         let (token, clock) = (i64::from_le_bytes(random), self.clock);
         let run = move |connection: &_| calls::claim(connection, &key, terms, token, clock.now_ms());
         self.writer.run(run).await

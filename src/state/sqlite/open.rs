@@ -15,8 +15,11 @@ use crate::state::error::{StateError, StateFault};
 /// The statements that bring the schema from one version to the next. Never change one that was released.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
+/// The newest version of the schema.
+pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
+
 /// Marks the file as a Jackfield database: `JKFD` in ASCII.
-const APPLICATION_ID: i64 = 0x4a4b_4644;
+pub(super) const APPLICATION_ID: i64 = 0x4a4b_4644;
 
 /// How long to wait for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -104,7 +107,7 @@ impl File {
         StateError::new(fault, &self.place, error.to_string())
     }
 
-    fn io_error(&self, error: &io::Error) -> StateError {
+    pub(super) fn io_error(&self, error: &io::Error) -> StateError {
         let fault = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StateFault::DiskFull,
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => StateFault::ReadOnly,
@@ -192,20 +195,19 @@ fn check_owner(connection: &Connection) -> std::result::Result<(), Failure> {
 }
 
 fn migrate(connection: &mut Connection) -> std::result::Result<(), Failure> {
-    let newest = MIGRATIONS.len() as i64;
-    if version(connection)? == newest {
+    if version(connection)? == NEWEST {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     let version = version(&transaction)?;
-    if version > newest {
+    if version > NEWEST {
         return Err(Failure::Refused(StateFault::NewerSchema));
     }
     for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or_default()) {
         transaction.execute_batch(migration)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", newest)?;
+    transaction.pragma_update(None, "user_version", NEWEST)?;
     Ok(transaction.commit()?)
 }
 

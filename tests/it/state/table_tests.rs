@@ -124,3 +124,31 @@ async fn call_explains_what_is_recalled_and_stored() {
         }
     }
 }
+
+#[tokio::test]
+async fn memory_can_be_given_to_a_call_and_is_saved_with_its_test() {
+    let folder = Folder::with(&[("routes.toml", TABLE)]);
+    folder.write("reply.json", "{}");
+    let call = async |more: &[&str]| {
+        let mut command = jackfield(folder.path());
+        command.args(["call", "note", "--args", "{\"text\": \"x\"}", "--response", "reply.json"]);
+        command.args(more);
+        run(command).await
+    };
+    let output = call(&["--memory", "order=A-7", "--explain", "--save-test", "a note"]).await;
+    let text = shown(&output);
+    for part in ["Noted for A-7.", "recalled   order = \"A-7\"", "/orders/A-7/notes"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let saved = std::fs::read_to_string(folder.path().join("routes.test.toml")).unwrap();
+    assert!(saved.contains("memory = { order = \"A-7\" }"), "{saved}");
+    let mut command = jackfield(folder.path());
+    command.args(["test"]);
+    let output = run(command).await;
+    assert!(output.status.success(), "{}", shown(&output));
+    for (given, problem) in [("order", "--memory NAME=VALUE"), ("ordr=1", "recalls `memory.ordr`")] {
+        let output = call(&["--memory", given]).await;
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(shown(&output).contains(problem), "{output:?}");
+    }
+}
