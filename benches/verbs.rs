@@ -18,6 +18,7 @@ use jackfield::json::Document;
 use jackfield::lang::template::{Scope, StepOutput};
 use jackfield::live;
 use jackfield::load::{load, process_environment};
+use jackfield::plan::replies::SkippedCases;
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Encode, Inbound, Settings};
 use jackfield::upstream::resources::Resources;
@@ -118,8 +119,9 @@ fn verbs(criterion: &mut Criterion) {
     let steps = [StepOutput { response: Some(reading), values }];
     let answering = Scope { steps: &steps, ..asking };
     let extracted = || route.extracted(&steps);
-    let pick =
-        || route.replies.pick(black_box(&answering), extracted, "swaig", swaig.guard(), &mut Vec::new());
+    let pick = || {
+        route.replies.pick(black_box(&answering), extracted, "swaig", swaig.guard(), &mut SkippedCases::new())
+    };
     criterion.bench_function("pick", |bench| {
         bench.iter(|| pick().expect("a case holds"));
     });

@@ -4,11 +4,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::json::{Kind, SharedValue, bytes_of};
+use crate::json::{JsonText, Kind, SharedValue};
 
 /// One invocation of a function by a platform.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +88,12 @@ impl Outcome {
         Self { reply: Arc::new(reply), failure: None }
     }
 
+    /// The outcome of a call that has none yet: an empty reply, which all of them share.
+    pub fn pending() -> Self {
+        static NO_REPLY: LazyLock<Arc<Reply>> = LazyLock::new(Arc::default);
+        Self { reply: Arc::clone(&NO_REPLY), failure: None }
+    }
+
     /// The outcome of a call that failed.
     pub fn failed(kind: FailureKind, reply: Reply) -> Self {
         Self { reply: Arc::new(reply), failure: Some(kind) }
@@ -96,12 +102,9 @@ impl Outcome {
     /// The approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let text = self.reply.text.as_ref().map_or(0, String::len);
-        let extensions = self.reply.extensions.iter().map(|(key, value)| key.len() + bytes_of(value));
-        OVERHEAD
-            + size_of::<Self>()
-            + text
-            + self.reply.data.as_ref().map_or(0, bytes_of)
-            + extensions.sum::<usize>()
+        let data = self.reply.data.as_ref().map_or(0, |data| data.as_str().len());
+        let extensions = self.reply.extensions.iter().map(ReplyExtension::bytes);
+        OVERHEAD + size_of::<Self>() + text + data + extensions.sum::<usize>()
     }
 }
 
@@ -111,9 +114,31 @@ pub struct Reply {
     /// Text for the model.
     pub text: Option<String>,
     /// JSON for the model.
-    pub data: Option<Value>,
-    /// The values that only the calling platform understands, by extension key (such as `action` of SWAIG).
-    pub extensions: Map<String, Value>,
+    pub data: Option<JsonText>,
+    /// The values that only the calling platform understands. Each key occurs once.
+    pub extensions: Vec<ReplyExtension>,
+}
+
+/// A value that only the calling platform understands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplyExtension {
+    /// The extension key, such as `action` of SWAIG.
+    pub key: Cow<'static, str>,
+    /// The value.
+    pub value: JsonText,
+    /// Whether the platform accepts the value. Otherwise it must be checked before it is sent.
+    pub is_valid: bool,
+}
+
+impl ReplyExtension {
+    /// A value that the platform accepts.
+    pub fn valid(key: impl Into<Cow<'static, str>>, value: impl Into<JsonText>) -> Self {
+        Self { key: key.into(), value: value.into(), is_valid: true }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.key.len() + self.value.as_str().len()
+    }
 }
 
 impl Reply {
@@ -125,19 +150,24 @@ impl Reply {
     /// The text, or else the data as compact JSON, or else an empty string. For platforms that accept only text.
     pub fn to_text(&self) -> Cow<'_, str> {
         match (&self.text, &self.data) {
-            (Some(text), _) | (None, Some(Value::String(text))) => text.into(),
-            (None, Some(data)) => data.to_string().into(),
+            (Some(text), _) => text.into(),
+            (None, Some(data)) => data.to_text(),
             (None, None) => "".into(),
         }
     }
 
     /// The data, or else the text as a JSON string, or else null. For platforms that accept any JSON.
-    pub fn to_json(&self) -> Cow<'_, Value> {
+    pub fn to_json(&self) -> Cow<'_, JsonText> {
         match (&self.data, &self.text) {
             (Some(data), _) => Cow::Borrowed(data),
-            (None, Some(text)) => Cow::Owned(Value::from(text.as_str())),
-            (None, None) => Cow::Owned(Value::Null),
+            (None, Some(text)) => Cow::Owned(text.as_str().into()),
+            (None, None) => Cow::Owned(JsonText::null()),
         }
+    }
+
+    /// The value of an extension key.
+    pub fn extension(&self, key: &str) -> Option<&JsonText> {
+        self.extensions.iter().find(|extension| extension.key == key).map(|extension| &extension.value)
     }
 }
 

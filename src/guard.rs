@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::json::{ValueRef, push_value};
+use crate::json::{Kind, ValueRef, push_value};
 
 /// The character pairs that a platform expands in the text that it receives. A value must never contain one.
 ///
@@ -39,12 +39,17 @@ impl ExpansionFilter {
 
     /// Appends literal text of the table. Only a pair that begins with the end of `out` is broken up.
     pub fn push_literal(self, out: &mut String, text: &str) {
+        self.split_before(out, text);
+        out.push_str(text);
+    }
+
+    /// Appends a space if the end of `out` and the beginning of `text` are a pair.
+    pub fn split_before(self, out: &mut String, text: &str) {
         if let (Some(first), Some(second)) = (out.chars().next_back(), text.chars().next())
             && self.is_pair(first, second)
         {
             out.push(' ');
         }
-        out.push_str(text);
     }
 
     /// `text` with every pair broken up.
@@ -56,7 +61,7 @@ impl ExpansionFilter {
 
     /// Appends a value as JSON, with every pair in its strings and keys broken up.
     pub fn push_json(self, out: &mut String, value: ValueRef<'_>) {
-        if self.sigils.is_empty() {
+        if self.sigils.is_empty() || !may_contain_pair(value) {
             value.write_json(out);
         } else {
             push_value(out, &self.value(value.to_value()));
@@ -65,7 +70,7 @@ impl ExpansionFilter {
 
     /// `value` with every pair in its strings and keys broken up.
     pub fn value(self, value: Value) -> Value {
-        if self.sigils.is_empty() || !may_contain_pair(&value) {
+        if self.sigils.is_empty() || !may_contain_pair((&value).into()) {
             return value;
         }
         match value {
@@ -80,14 +85,12 @@ impl ExpansionFilter {
 }
 
 /// Whether a string or a key in the value contains the second character of a pair.
-fn may_contain_pair(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('{'),
-        Value::Array(items) => items.iter().any(may_contain_pair),
-        Value::Object(entries) => {
-            entries.iter().any(|(key, value)| key.contains('{') || may_contain_pair(value))
-        }
-        _ => false,
+fn may_contain_pair(value: ValueRef<'_>) -> bool {
+    match value.kind() {
+        Kind::String => value.to_text().contains('{'),
+        Kind::Array => value.items().any(may_contain_pair),
+        Kind::Object => value.entries().any(|(key, value)| key.contains('{') || may_contain_pair(value)),
+        Kind::Null | Kind::Bool | Kind::Number => false,
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::bounded_io::within_limit;
 use crate::diagnostic::{Overtaken, Sources};
 use crate::load::{Environment, Kept, Loaded, Unreadable, absolute, load_changed};
 
@@ -48,7 +49,7 @@ pub struct LastGood {
 /// Saves the files of an accepted table below `folder`. Nothing is written if they are there already.
 ///
 /// # Errors
-/// A file or folder cannot be written.
+/// A file or folder cannot be written, or the folder does not answer.
 pub fn save(folder: &Path, sources: &Sources, revision: &str) -> io::Result<()> {
     let files: Vec<(PathBuf, &str)> =
         sources.iter().map(|source| (absolute(&source.path), source.text.as_str())).collect();
@@ -56,7 +57,7 @@ pub fn save(folder: &Path, sources: &Sources, revision: &str) -> io::Result<()> 
     let original = common_folder(files.iter().map(|(path, _)| path.as_path()));
     let relative = |path: &Path| path.strip_prefix(&original).map(Path::to_owned).map_err(io::Error::other);
     let main = relative(main)?;
-    if read_manifest(folder).is_ok_and(|known| known.revision == revision && known.main == main) {
+    if read_manifest(folder)?.is_some_and(|known| known.revision == revision && known.main == main) {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
@@ -76,7 +77,7 @@ pub fn save(folder: &Path, sources: &Sources, revision: &str) -> io::Result<()> 
 
 /// The copy below `folder` of the table whose main file is `main`, if there is one.
 pub fn find(folder: &Path, main: &Path) -> Option<LastGood> {
-    let Manifest { original, main: saved, revision, saved_at } = read_manifest(folder).ok()?;
+    let Manifest { original, main: saved, revision, saved_at } = read_manifest(folder).ok()??;
     // Another table may use the same folder.
     if original.join(&saved) != absolute(main) || !is_revision(&revision) {
         return None;
@@ -105,8 +106,13 @@ impl LastGood {
     }
 }
 
-fn read_manifest(folder: &Path) -> io::Result<Manifest> {
-    Ok(serde_json::from_slice(&fs::read(folder.join(MANIFEST))?)?)
+/// The manifest of a folder, if it has one.
+///
+/// # Errors
+/// The folder does not answer, so nothing should be written there either.
+fn read_manifest(folder: &Path) -> io::Result<Option<Manifest>> {
+    let read = within_limit(&folder.join(MANIFEST), |path| fs::read(path))?;
+    Ok(read.ok().and_then(|text| serde_json::from_slice(&text).ok()))
 }
 
 /// Writes a file of the copy, with its folders.

@@ -168,7 +168,7 @@ async fn reqwest(address: SocketAddr, exchanges: u64) {
     for _ in 0..exchanges {
         let Request { method, url, headers, body, .. } = request.clone();
         let exchange = async {
-            let mut outbound = reqwest::Request::new(method, url);
+            let mut outbound = reqwest::Request::new(method, url.as_str().parse().expect("a URL"));
             *outbound.headers_mut() = headers;
             *outbound.body_mut() = body.map(Into::into);
             let mut response = client.execute(outbound).await.expect("a response");

@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark shows its figures")]
 
 mod callers;
+#[expect(dead_code, reason = "the other benchmarks use more of it")]
 #[path = "../support/mod.rs"]
 mod support;
 mod table;

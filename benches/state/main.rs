@@ -1,12 +1,14 @@
 //! What the store costs: accepted jobs in a second and how long each takes, how soon a job starts, and what a claim, a
-//! read and a write of memory cost, on SQLite and on a PostgreSQL server that this benchmark starts.
+//! read and a write of memory cost, on SQLite and on a PostgreSQL server that this benchmark starts. Then the same
+//! through the whole proxy.
 //!
-//! `cargo bench --bench state` measures everything in about three minutes; `-- --only accept` measures the parts with
+//! `cargo bench --bench state` measures everything in about four minutes; `-- --only accept` measures the parts with
 //! this in their name, and `-- --seconds 20` takes longer for each. `-- --waiting 1000000` is the number of waiting jobs in
 //! the last part. Both engines flush to the disk of the temporary folder (`TMPDIR`), so the figures are about that disk.
 
 #![expect(clippy::print_stdout, reason = "a benchmark shows its figures")]
 
+mod proxy;
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/state/server.rs"]
 mod server;
@@ -40,10 +42,17 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Engine {
     name: &'static str,
     url: StateUrl,
+    /// The URL as a table has it.
+    written: String,
     _folder: Option<TempDir>,
 }
 
 impl Engine {
+    fn at(name: &'static str, written: String) -> Self {
+        let url = StateUrl::parse(&written).expect("a URL");
+        Self { name, url, written, _folder: None }
+    }
+
     fn open(&self) -> Store {
         Store::open(&Settings { keys: EncryptionKeys::default(), ..Settings::new(self.url.clone()) })
             .within(Duration::from_secs(30))
@@ -61,7 +70,7 @@ fn main() {
     runtime.block_on(async {
         let server = Server::own("fsync = on\nshared_buffers = 256MB\n").await;
         println!(
-            "{:<34} {:>9} {:>9} {:>9} {:>9} {:>10}",
+            "{:<42} {:>9} {:>9} {:>9} {:>9} {:>10}",
             "", "p50 ms", "p99 ms", "max ms", "count", "per second"
         );
         for part in ["accept", "start", "deliver", "memory", "claim"] {
@@ -70,6 +79,11 @@ fn main() {
             }
             for engine in [sqlite(), postgres(&server).await] {
                 measure(part, &engine, &server, Duration::from_secs(seconds)).await;
+            }
+        }
+        if "proxy".contains(&only) {
+            for engine in [sqlite(), postgres(&server).await] {
+                proxy::measure(&engine, Duration::from_secs(seconds)).await;
             }
         }
         if "waiting".contains(&only) {
@@ -82,12 +96,12 @@ fn main() {
 
 fn sqlite() -> Engine {
     let folder = tempfile::tempdir().expect("a folder");
-    Engine { name: "SQLite", url: StateUrl::Sqlite(folder.path().join("state.db")), _folder: Some(folder) }
+    let written = format!("sqlite:{}", folder.path().join("state.db").display());
+    Engine { _folder: Some(folder), ..Engine::at("SQLite", written) }
 }
 
 async fn postgres(server: &Server) -> Engine {
-    let url = server.url(&server.database().await);
-    Engine { name: "PostgreSQL", url: StateUrl::parse(&url).expect("a URL"), _folder: None }
+    Engine::at("PostgreSQL", server.url(&server.database().await))
 }
 
 async fn measure(part: &str, engine: &Engine, server: &Server, time: Duration) {
@@ -96,7 +110,7 @@ async fn measure(part: &str, engine: &Engine, server: &Server, time: Duration) {
     match part {
         "accept" => {
             if engine.name == "PostgreSQL" {
-                server_commits(server).await;
+                server_commits(engine, server).await;
             }
             let one = callers(&store, 1, time).await;
             show(engine, "accept, 1 caller", &one, Some(time));
@@ -112,7 +126,11 @@ async fn measure(part: &str, engine: &Engine, server: &Server, time: Duration) {
         }
         "deliver" => deliver(engine, &store, time).await,
         "memory" => memory(engine, &store).await,
-        _ => claims(engine, &store, &engine.open()).await,
+        _ => {
+            claims(engine, &store, &engine.open()).await;
+            let times = many_claims(&store, time).await;
+            show(engine, "claim to settle, 64 callers", &times, Some(time));
+        }
     }
 }
 
@@ -122,7 +140,7 @@ fn show(engine: &Engine, part: &str, times: &[Duration], within: Option<Duration
     let per_second = within.map(|time| format!("{:.0}", times.count() as f64 / time.as_secs_f64()));
     let ms = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1000.0);
     println!(
-        "{name:<34} {:>9} {:>9} {:>9} {:>9} {:>10}",
+        "{name:<42} {:>9} {:>9} {:>9} {:>9} {:>10}",
         ms(times.quantile(0.5)),
         ms(times.quantile(0.99)),
         ms(times.longest()),
@@ -149,7 +167,7 @@ fn payload(bytes: usize) -> Payload {
 }
 
 /// What the server needs for a commit of its own, without Jackfield.
-async fn server_commits(server: &Server) {
+async fn server_commits(engine: &Engine, server: &Server) {
     let database = server.database().await;
     let client = server.client(&database).await.expect("a connection");
     client.batch_execute("CREATE TABLE plain (payload bytea)").await.expect("a relation");
@@ -160,8 +178,7 @@ async fn server_commits(server: &Server) {
         client.execute(&statement, &[&vec![b'x'; 500]]).await.expect("an insert");
         times.push(started.elapsed());
     }
-    let engine = Engine { name: "PostgreSQL", url: StateUrl::default_file(), _folder: None };
-    show(&engine, "INSERT without Jackfield", &times, None);
+    show(engine, "INSERT without Jackfield", &times, None);
 }
 
 /// Callers that append again as soon as their job is accepted.
@@ -273,6 +290,37 @@ async fn claims(engine: &Engine, leader: &Store, other: &Store) {
     show(engine, "claim and mark as sent", &before, None);
     show(engine, "settle", &after, None);
     show(engine, "repeat on another instance", &repeats, None);
+}
+
+/// Callers that claim a call, mark it as sent and settle it, again and again.
+async fn many_claims(store: &Store, time: Duration) -> Vec<Duration> {
+    let terms = CallTerms { lease: Duration::from_secs(5), unconfirmed_for: HOUR };
+    let ends = Instant::now() + time;
+    let callers = (0..CALLERS).map(|caller| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut times = Vec::new();
+            for at in 0_usize.. {
+                let mut key = [1; 32];
+                key[..8].copy_from_slice(&caller.to_le_bytes());
+                key[8..16].copy_from_slice(&at.to_le_bytes());
+                let started = Instant::now();
+                if started > ends {
+                    break;
+                }
+                let CallClaim::Leader(lease) = store.claim_call(key, terms).await.expect("claimed") else {
+                    break;
+                };
+                store.mark_sent(&lease).await.expect("marked");
+                store.settle(&lease, payload(200), HOUR).await.expect("settled");
+                times.push(started.elapsed());
+            }
+            times
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    let times = futures_util::future::join_all(callers).await;
+    times.into_iter().flat_map(|times| times.expect("a caller")).collect()
 }
 
 /// The file of a store on SQLite.

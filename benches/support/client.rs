@@ -107,6 +107,11 @@ pub(crate) fn voicedock(conversation: &str, calls: &[(&str, &str, &Value)]) -> V
     post("/voicedock", &body)
 }
 
+/// A call over plain HTTP.
+pub(crate) fn plain(function: &str, args: &Value) -> Vec<u8> {
+    post(&format!("/http/{function}"), args)
+}
+
 fn post(path: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     let length = body.len();
@@ -129,6 +134,16 @@ pub(crate) fn swaig_said(answer: &Answer) -> Option<Said> {
     let body = answer.json();
     let text = body.as_object().filter(|_| answer.status == 200)?.get("response")?.as_str()?;
     Some(Said { text: text.to_owned(), failed: false })
+}
+
+/// What a caller over plain HTTP was told; `None`: the answer has not its shape.
+pub(crate) fn plain_said(answer: &Answer) -> Option<Said> {
+    let body = answer.json();
+    let (text, failed) = match body.get("error") {
+        Some(error) => (error.get("text")?, true),
+        None => (body.get("text")?, false),
+    };
+    Some(Said { text: text.as_str()?.to_owned(), failed })
 }
 
 /// What VoiceDock was told of each of the calls with these ids, in their order; `None`: the answer has not its shape.

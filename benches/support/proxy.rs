@@ -1,4 +1,4 @@
-//! The built binary, serving a table in a folder of its own, and what the system says of it.
+//! The built binary, or that of `JACKFIELD_BIN`, serving a table in a folder of its own, and what the system says of it.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -42,7 +42,8 @@ impl Proxy {
     pub(crate) fn start(table: &str) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("routes.toml"), table)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
+        let built = || env!("CARGO_BIN_EXE_jackfield").into();
+        let mut command = Command::new(std::env::var_os("JACKFIELD_BIN").unwrap_or_else(built));
         command
             .arg("serve")
             .current_dir(folder.path())

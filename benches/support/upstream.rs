@@ -24,6 +24,8 @@ pub(crate) struct Asked {
 /// What is done with a request, one after the other. Afterwards the next request is read.
 #[derive(Clone)]
 pub(crate) enum Act {
+    /// This is called. It is dropped with the other acts, which happens once the request is done, or its connection.
+    Note(Arc<dyn Fn() + Send + Sync>),
     /// Nothing, for so long.
     Wait(Duration),
     /// These bytes are sent as they are.
@@ -82,6 +84,10 @@ async fn converse(mut stream: TcpStream, answer: Arc<impl Fn(&Asked) -> Vec<Act>
     while let Some(asked) = read(&mut stream, &mut buffer).await? {
         for act in answer(&asked) {
             let open = match act {
+                Act::Note(note) => {
+                    note();
+                    true
+                }
                 Act::Wait(time) => timeout(time, stream.read_buf(&mut buffer)).await.is_err(),
                 Act::Write(bytes) => stream.write_all(&bytes).await.is_ok(),
                 Act::Hang => stream.read_buf(&mut buffer).await.is_err(),

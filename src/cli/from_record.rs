@@ -143,7 +143,7 @@ impl FromRecord {
             target: Arc::new(target),
             step: None,
             method: Method::GET,
-            url,
+            url: url.into(),
             headers: self.headers.iter().cloned().collect::<HeaderMap>(),
             body: None,
         };

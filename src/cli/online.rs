@@ -28,7 +28,7 @@ pub(super) async fn probe(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow:
         let probed = upstream.probe.run(&transport).await;
         let name = upstream.probe.request.target.name.clone();
         let is_authenticated = upstream.probe.is_authenticated;
-        let texts = probed.found.iter().map(|found| masks.hide(&text(found, is_authenticated)));
+        let texts = probed.found.iter().map(|found| masks.show(&text(found, is_authenticated)));
         let texts: Vec<String> = texts.collect();
         // While a credential is rotated, the upstream may accept only one of the two.
         let is_accepted = probed.found.iter().any(|found| matches!(found, ProbeResult::Answer(_)));

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use crate::diagnostic::{
     Code, Diagnostic, Diagnostics, FileId, PlacesInString, Severity, Sources, Span, place_in_string, suggest,
 };
-use crate::lang::template::{Compiler, Names, Template, TemplateOrigin, TemplateText, TemplateUsage};
+use crate::lang::template::{
+    Compiler, MAKE_READABLE, Names, Template, TemplateOrigin, TemplateText, TemplateUsage,
+};
 use crate::table::Table;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::Strings;
@@ -67,7 +69,7 @@ impl<'a> Cx<'a> {
             interned: Interned::default(),
             dependent: BTreeSet::new(),
             listeners: ListenerTexts::default(),
-            templates: Compiler::new(sources, &table.templates),
+            templates: Compiler::new(sources, &table.templates).with_unreadable(&table.unreadable_templates),
         }
     }
 
@@ -163,14 +165,13 @@ impl<'a> Cx<'a> {
         if let Some(text) = self.templates.file(&name.value) {
             return self.template_text(text, names);
         }
-        self.report(
-            Diagnostic::new(
-                Code::UnknownTemplateFile,
-                name.span,
-                format!("unknown template file `{}`", name.value),
-            )
-            .help(self.table.template_help(&name.value)),
-        );
+        let (message, help) = match self.templates.why_unreadable(&name.value) {
+            Some(why) => (why, MAKE_READABLE.to_owned()),
+            None => {
+                (format!("unknown template file `{}`", name.value), self.table.template_help(&name.value))
+            }
+        };
+        self.report(Diagnostic::new(Code::UnknownTemplateFile, name.span, message).help(help));
         None
     }
 

@@ -55,7 +55,7 @@ pub fn summary(delivery: &Delivery, masks: &Masks) -> Map<String, Value> {
 
 /// Why the last attempt failed, with secrets hidden.
 pub fn reason(delivery: &Delivery, masks: &Masks) -> Option<String> {
-    delivery.reason.as_deref().map(|reason| masks.hide(reason))
+    delivery.reason.as_deref().map(|reason| masks.show(reason))
 }
 
 /// A delivery and the call that it holds, with secrets and sensitive values hidden.
@@ -80,18 +80,21 @@ fn call(delivery: &Delivery, payload: &[u8], plan: &Plan) -> Value {
     };
     let route: Option<&Route> = route.map(AsRef::as_ref);
     let args = match (&call.args, route) {
-        (GivenArguments::Json(args), Some(route)) => plan.masks.hide_value(&hide_named(args.get(), route)),
+        (GivenArguments::Json(args), Some(route)) => {
+            let shown = plan.masks.show_value(&args.get().to_value());
+            hide_named((&shown).into(), route)
+        }
         // Without its route, it is unknown which arguments are sensitive.
         _ => HIDDEN.into(),
     };
     let value = |value: ValueRef<'_>| match route {
-        Some(route) if !route.state.sensitive => plan.masks.hide_value(&value.to_value()),
+        Some(route) if !route.state.sensitive => plan.masks.show_value(&value.to_value()),
         _ if value.is_null() => Value::Null,
         _ => HIDDEN.into(),
     };
     let context = &call.context;
     json!({
-        "function": context.function,
+        "function": plan.masks.show(&context.function),
         "id": context.id,
         "args": args,
         "event": value(context.event.get()),

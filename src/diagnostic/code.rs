@@ -155,7 +155,7 @@ codes! {
     HelperArguments = "helper-arguments", Error;
     /// A partial that does not exist, or that includes itself.
     UnknownPartial = "unknown-partial", Error;
-    /// A template file that does not exist.
+    /// A template file that does not exist or cannot be read.
     UnknownTemplateFile = "unknown-template-file", Error;
     /// A template file that can never render valid JSON.
     TemplateJson = "template-json", Error;

@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn of_a_huge_outcome_only_the_text_is_kept() {
-        let data = |bytes| Some(json!("x".repeat(bytes)));
+        let data = |bytes| Some(json!("x".repeat(bytes)).into());
         for (text, bytes, kept) in [
             (Some("Done."), 10, Some("Done.")),
             (Some("Done."), MAX_KEPT, Some("Done.")),

@@ -95,5 +95,5 @@ async fn answer_event(event: Event, runner: &impl Runner) -> Answer {
     let outcome = runner.event(event.call, event.kind.name, budget).await;
     let answered = outcome.as_ref().filter(|outcome| outcome.failure.is_none());
     let data = answered.and_then(|outcome| outcome.reply.data.as_ref());
-    data.map_or(event.neutral, Answer::json)
+    data.map_or(event.neutral, Answer::json_text)
 }

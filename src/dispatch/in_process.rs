@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::call::{Call, Context, Outcome};
+use crate::call::{Call, Context, Outcome, ReplyExtension};
 use crate::flow::{
     self, ATTEMPT_TIMEOUT, CallEnv, CallKey, Caller, DeliveryAttempt, DeliveryRecord, LateReply, NoCaller,
     Record, StateAccess, StoredCall,
@@ -103,7 +103,7 @@ struct InProcessRunner<'a> {
 
 /// The extension values that the platform gets before the reply.
 #[derive(Default)]
-struct Announced(Mutex<Vec<Map<String, Value>>>);
+struct Announced(Mutex<Vec<Vec<ReplyExtension>>>);
 
 /// A store for one request. What is sensitive is encrypted there as anywhere, with a key that keeps no secret.
 pub fn store_in_memory() -> Store {
@@ -253,7 +253,7 @@ impl InProcessRunner<'_> {
 }
 
 impl Caller for Announced {
-    fn announce(&self, extensions: Map<String, Value>) {
+    fn announce(&self, extensions: Vec<ReplyExtension>) {
         self.0.lock().push(extensions);
     }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-use crate::call::{FailureKind, Outcome, Reply};
+use crate::call::{FailureKind, Outcome, Reply, ReplyExtension};
 use crate::flow::{CallError, Identity};
+use crate::json::{JsonText, ObjectWriter, push_value};
 use crate::state::{CallClaim, CallLease, CallTerms, Followed, LeaseState, Payload, Store};
 
 use super::{dedup, state::StateSlot};
@@ -180,13 +181,19 @@ impl Drop for SharedLead {
 /// An outcome as it is stored.
 fn encode(outcome: &Outcome) -> Vec<u8> {
     let (Reply { text, data, extensions }, failure) = (&*outcome.reply, outcome.failure);
-    let mut stored = json!({"text": text, "extensions": extensions});
+    let mut stored = ObjectWriter::with_capacity(outcome.bytes());
+    push_value(stored.entry("text"), &text.as_deref().into());
+    let mut values = ObjectWriter::with_capacity(64);
+    for extension in extensions {
+        values.entry(&extension.key).push_str(extension.value.as_str());
+    }
+    stored.entry("extensions").push_str(&values.finish());
     // A reply with null is not one without data.
     if let Some(data) = data {
-        stored["data"] = data.clone();
+        stored.entry("data").push_str(data.as_str());
     }
-    stored["failure"] = failure.map(FailureKind::slug).into();
-    stored.to_string().into_bytes()
+    push_value(stored.entry("failure"), &failure.map(FailureKind::slug).into());
+    stored.finish().into_bytes()
 }
 
 /// Reads a stored outcome; `None` if it is damaged.
@@ -196,12 +203,15 @@ fn decode(stored: &[u8]) -> Option<Outcome> {
     let failure = failure.map(|slug| FailureKind::from_slug(slug).unwrap_or(FailureKind::UnknownFunction));
     let text = stored.get("text")?.as_str().map(str::to_owned);
     let extensions = stored.get_mut("extensions")?.as_object_mut().map(std::mem::take)?;
-    let reply = Reply { text, data: stored.shift_remove("data"), extensions };
+    let extensions = extensions.into_iter().map(|(key, value)| ReplyExtension::valid(key, value)).collect();
+    let reply = Reply { text, data: stored.shift_remove("data").map(JsonText::from), extensions };
     Some(Outcome { reply: reply.into(), failure })
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::state::{EncryptionKeys, Settings, StateUrl};
 
@@ -245,10 +255,10 @@ mod tests {
 
     #[test]
     fn a_stored_outcome_is_read_back() {
-        let extensions = Map::from_iter([("action".to_owned(), json!([{"say": "x"}]))]);
+        let extensions = vec![ReplyExtension::valid("action", json!([{"say": "x"}]))];
         for outcome in [
             Outcome::answered(Reply::text("Done.")),
-            Outcome::answered(Reply { text: None, data: Some(Value::Null), extensions }),
+            Outcome::answered(Reply { text: None, data: Some(JsonText::null()), extensions }),
             Outcome { reply: Reply::text("Sorry.").into(), failure: Some(FailureKind::Timeout) },
             Outcome { reply: Reply::default().into(), failure: Some(FailureKind::UnknownFunction) },
         ] {

@@ -12,11 +12,10 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, OptionFuture, join_all, try_join_all};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
+use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply, ReplyExtension};
 use crate::flow::{self, CallEnv, CallError, CallKey, Caller, LateReply, NoCaller, Record, Traced};
 use crate::in_place::pinned;
 use crate::live::Running;
@@ -71,7 +70,7 @@ pub(super) enum AnnounceTo {
     /// Nobody: the answer is not a stream.
     Nobody,
     /// To the writer of a stream.
-    Channel(mpsc::UnboundedSender<Map<String, Value>>),
+    Channel(mpsc::UnboundedSender<Vec<ReplyExtension>>),
 }
 
 /// A call, with everything needed to run it.
@@ -304,7 +303,7 @@ impl PendingReply {
 }
 
 impl Caller for PendingReply {
-    fn announce(&self, extensions: Map<String, Value>) {
+    fn announce(&self, extensions: Vec<ReplyExtension>) {
         if let AnnounceTo::Channel(sender) = &self.announce_to {
             let _ = sender.send(extensions);
         }
@@ -373,7 +372,7 @@ pub(crate) mod tests {
             panic!("on purpose")
         }
 
-        fn sample(&self, _: &str, _: &Value) -> Inbound {
+        fn sample(&self, _: &str, _: &serde_json::Value) -> Inbound {
             panic!("on purpose")
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use crate::call::{Call, Context, GivenArguments};
 use crate::json::{Kind, ValueRef, push_string};
@@ -59,7 +60,7 @@ impl CallKey {
         if window.is_none() && context.id.is_none() {
             return (Self::unique(), None);
         }
-        let mut json = String::new();
+        let mut json = String::with_capacity(256);
         let scope = Scope { args: &Value::Null, call: context, steps: &[], now: "", memory: &Value::Null };
         // Without the time: a default such as the present moment must not hide a retry.
         let values = CallValues { zone: &|| zone.of(&scope), scope: Some(&scope) };
@@ -137,7 +138,7 @@ fn hash(context: &Context, id: Option<&str>, content: &[&str]) -> FlightKey {
 fn write_canonical(value: ValueRef<'_>, out: &mut String) {
     match value.kind() {
         Kind::Object => {
-            let mut entries: Vec<_> = value.entries().collect();
+            let mut entries: SmallVec<[_; 8]> = value.entries().collect();
             entries.sort_by(|(one, _), (other, _)| one.cmp(other));
             for (key, value) in entries {
                 out.push('{');

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use serde_json::{Map, Value};
 
-use crate::call::Outcome;
+use crate::call::{Outcome, ReplyExtension};
 use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::state::Store;
@@ -55,7 +54,7 @@ pub struct StateAccess<'a> {
 /// The side that waits for the reply of a call.
 pub trait Caller: Sync {
     /// Takes the values of the route's extension keys, which the platform gets before the reply.
-    fn announce(&self, extensions: Map<String, Value>);
+    fn announce(&self, extensions: Vec<ReplyExtension>);
 
     /// Takes the reply to a call whose deadline has passed while a non-idempotent request is still in flight. The call
     /// continues with that request; its outcome is for the record and for a retry.
@@ -97,7 +96,7 @@ impl fmt::Debug for CallEnv<'_> {
 pub struct NoCaller;
 
 impl Caller for NoCaller {
-    fn announce(&self, _: Map<String, Value>) {}
+    fn announce(&self, _: Vec<ReplyExtension>) {}
 
     fn reply_late(&self, _: LateReply) {}
 

@@ -1,21 +1,24 @@
 //! Values of extension keys on their way to the platform.
 
-use serde_json::{Map, Value};
-
+use crate::call::ReplyExtension;
+use crate::json::JsonText;
 use crate::platform::Platform;
 
 /// Lets the platform check the values of its extension keys. Values that it does not accept are dropped.
 pub(super) fn filter_extensions(
     platform: &dyn Platform,
-    extensions: Map<String, Value>,
+    extensions: &mut Vec<ReplyExtension>,
     dropped: &mut Vec<String>,
-) -> Map<String, Value> {
-    extensions
-        .into_iter()
-        .filter_map(|(key, value)| {
-            let (accepted, problems) = platform.filter_extension(&key, value);
-            dropped.extend(problems);
-            accepted.map(|value| (key, value))
-        })
-        .collect()
+) {
+    extensions.retain_mut(|extension| {
+        if extension.is_valid {
+            return true;
+        }
+        let (accepted, problems) = platform.filter_extension(&extension.key, extension.value.to_value());
+        dropped.extend(problems);
+        let Some(accepted) = accepted else { return false };
+        extension.value = JsonText::from(accepted);
+        extension.is_valid = true;
+        true
+    });
 }

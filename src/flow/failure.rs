@@ -2,7 +2,7 @@
 
 use crate::call::Reply;
 use crate::lang::template::Scope;
-use crate::plan::replies::{PickError, SkippedCase};
+use crate::plan::replies::{PickError, SkippedCases};
 use crate::plan::{FailureSlot, Route};
 
 use super::{CallEnv, CallError};
@@ -27,7 +27,7 @@ pub(super) struct FailureReply {
     /// Why the matching case could not be rendered.
     pub(super) error: Option<PickError>,
     /// The cases before it, with the reasons why they did not match.
-    pub(super) skipped_cases: Vec<SkippedCase>,
+    pub(super) skipped_cases: SkippedCases,
     /// The source of the text; `None` if a case matched.
     pub(super) source: Option<TextSource>,
 }
@@ -40,7 +40,7 @@ impl FailureReply {
         let has_written = matches!(error, CallError::Unread(_))
             || route.is_some_and(|route| route.has_written(scope.steps));
         let slot = if has_written { FailureSlot::AfterWrite } else { FailureSlot::Kind(kind) };
-        let (mut failure_error, mut skipped_cases) = (None, Vec::new());
+        let (mut failure_error, mut skipped_cases) = (None, SkippedCases::new());
         let case = route.and_then(|route| {
             let platform = (env.platform.name(), guard);
             let picked = route.replies.pick_failure(slot, kind, scope, platform, &mut skipped_cases);

@@ -32,7 +32,7 @@ use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::StepOutput;
 use crate::plan::Route;
 use crate::plan::arguments::{CallValues, Validation};
-use crate::plan::replies::Picked;
+use crate::plan::replies::{Picked, SkippedCases};
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::delivery::limit::LimitPermit;
 
@@ -202,7 +202,10 @@ fn announce(route: &Route, env: CallEnv<'_>, record: &mut Record) {
     let platform = env.platform;
     match route.announcement(&record.scope(env.now), platform.name(), platform.guard()) {
         Ok(extensions) if extensions.is_empty() => {}
-        Ok(extensions) => env.caller.announce(filter_extensions(platform, extensions, &mut record.dropped)),
+        Ok(mut extensions) => {
+            filter_extensions(platform, &mut extensions, &mut record.dropped);
+            env.caller.announce(extensions);
+        }
         Err(error) => record.dropped.push(format!("the announcement is left out: {error}")),
     }
 }
@@ -280,7 +283,7 @@ async fn run_step(
 
 /// Picks the reply case and renders it.
 fn pick(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Picked, Arc<CallError>> {
-    let mut skipped_cases = Vec::new();
+    let mut skipped_cases = SkippedCases::new();
     let bytes = record.steps.iter().map(|step| step.response_bytes).sum();
     let picked = run_blocking_if_large(bytes, || {
         let extracted = || route.extracted(&record.outputs);

@@ -8,7 +8,7 @@ use crate::in_place::boxed;
 use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::arguments::Validated;
-use crate::plan::replies::{PickError, SkippedCase};
+use crate::plan::replies::{PickError, SkippedCase, SkippedCases};
 use crate::platform::Platform;
 use crate::state::StateError;
 
@@ -33,7 +33,7 @@ pub struct Record {
     /// The index of the reply case that was picked, from 0.
     pub case: Option<usize>,
     /// The cases before it, with the reasons why they did not match.
-    pub skipped_cases: Vec<SkippedCase>,
+    pub skipped_cases: SkippedCases,
     /// The source of the text for a failure that no reply case matched.
     pub text_source: Option<TextSource>,
     /// Why values of the platform's extension keys were left out of the reply.
@@ -68,12 +68,12 @@ impl Record {
             outputs: Vec::new(),
             steps: Vec::new(),
             case: None,
-            skipped_cases: Vec::new(),
+            skipped_cases: SkippedCases::new(),
             text_source: None,
             dropped: Vec::new(),
             error: None,
             failure_error: None,
-            outcome: Outcome::answered(Reply::default()),
+            outcome: Outcome::pending(),
             memory: RecordedMemory::default(),
             delivery: None,
             state_limit: None,
@@ -122,7 +122,7 @@ impl Record {
         let is_new = |skipped: &SkippedCase| {
             Some(skipped.case) != matched && self.skipped_cases.iter().all(|known| known.case != skipped.case)
         };
-        let new: Vec<SkippedCase> = failure.skipped_cases.into_iter().filter(is_new).collect();
+        let new: SkippedCases = failure.skipped_cases.into_iter().filter(is_new).collect();
         self.skipped_cases.extend(new);
         self.text_source = failure.source;
         self.failure_error = failure.error;
@@ -173,10 +173,9 @@ impl Record {
 
     /// Lets the platform check the values of its extension keys. Values that it does not accept are dropped.
     pub(super) fn filter_extensions(&mut self, platform: &dyn Platform) {
-        if !self.outcome.reply.extensions.is_empty() {
+        if self.outcome.reply.extensions.iter().any(|extension| !extension.is_valid) {
             let reply = Arc::make_mut(&mut self.outcome.reply);
-            let extensions = std::mem::take(&mut reply.extensions);
-            reply.extensions = filter_extensions(platform, extensions, &mut self.dropped);
+            filter_extensions(platform, &mut reply.extensions, &mut self.dropped);
         }
     }
 
@@ -205,7 +204,7 @@ impl Record {
 
     /// Whether a request was rendered, even if it was not sent.
     pub fn was_rendered(&self) -> bool {
-        self.steps.iter().any(|step| step.delivery.request.is_some())
+        self.steps.iter().any(|step| step.request.is_some())
     }
 
     /// The time that upstreams took, added up over all steps; `None` if no request was sent.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use crate::call::{FailureKind, Outcome, Reply};
+use crate::call::{FailureKind, Outcome};
 use crate::in_place::pinned;
 use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
@@ -23,7 +23,9 @@ use super::{CacheUse, CallEnv, CallError, LateReply, Phase, PhaseTimes, run_bloc
 /// The record of one step.
 #[derive(Debug, Default)]
 pub struct StepRecord {
-    /// The delivery of its request; without a request if it could not be rendered.
+    /// The request as it was last sent, or as far as it was built; `None` if it could not be rendered.
+    pub request: Option<Arc<Request>>,
+    /// The delivery of the request.
     pub delivery: DeliveryLog,
     /// The time spent waiting for the response: permits, attempts, pauses between them, and another call's identical
     /// request.
@@ -58,7 +60,7 @@ impl StepRecord {
 
     /// The name of the upstream, if a request was rendered.
     pub fn upstream(&self) -> Option<&str> {
-        self.delivery.request.as_ref().map(|request| request.target.name.as_str())
+        self.request.as_ref().map(|request| request.target.name.as_str())
     }
 
     /// The attempts that were not cancelled.
@@ -109,7 +111,7 @@ impl StepRun<'_> {
             is_overdue.store(true, Ordering::Relaxed);
             self.env.caller.reply_late(self.late_reply(error));
         };
-        let spans = AttemptSpans::new(self.env.traced.map(|traced| &traced.link));
+        let spans = AttemptSpans::new(self.env.traced.map(|traced| &traced.link), &request);
         let options = DeliveryOptions {
             transport: self.env.transport,
             deadline: self.env.deadline,
@@ -122,6 +124,7 @@ impl StepRun<'_> {
         };
         let began = Instant::now();
         // On the heap: the future holds all attempts and would be copied into each future around it.
+        let request = record.request.insert(Arc::new(request));
         let delivered = pinned(|| delivery.deliver(request, options, &mut record.delivery)).await;
         record.wait_time += began.elapsed();
         record.may_have_written = !safe && record.delivery.may_have_arrived;
@@ -134,9 +137,9 @@ impl StepRun<'_> {
     /// The reply while the request is still in flight.
     fn late_reply(&self, error: TransportError) -> LateReply {
         let error = CallError::Overdue(error);
-        let failure = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
-        let extensions = filter_extensions(self.env.platform, failure.reply.extensions, &mut Vec::new());
-        let outcome = Outcome::failed(error.kind(), Reply { extensions, ..failure.reply });
+        let mut failure = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
+        filter_extensions(self.env.platform, &mut failure.reply.extensions, &mut Vec::new());
+        let outcome = Outcome::failed(error.kind(), failure.reply);
         LateReply { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
 

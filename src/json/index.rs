@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::scan;
 use super::strings::Strings;
 
@@ -71,7 +73,7 @@ pub(super) struct Builder<'b> {
     /// The innermost array or object that has not ended yet.
     pub(super) current: Open,
     /// Those around it, outermost first; the first one stands for the text.
-    outer: Vec<Open>,
+    outer: SmallVec<[Open; 8]>,
 }
 
 /// An array or object that has not ended yet.
@@ -106,7 +108,7 @@ impl<'b> Builder<'b> {
             strings: Strings::new(bytes),
             index: Vec::with_capacity(bytes.len() / BYTES_PER_ENTRY + 8),
             current: Open::new(0, 0),
-            outer: Vec::with_capacity(8),
+            outer: SmallVec::new(),
         }
     }
 

@@ -13,6 +13,7 @@ mod shared;
 mod strings;
 #[cfg(test)]
 mod tests;
+mod text;
 mod value;
 mod write;
 
@@ -23,6 +24,7 @@ use bytestring::ByteString;
 
 pub use self::node::{Kind, Node};
 pub use self::shared::{SharedValue, bytes_of};
+pub use self::text::JsonText;
 pub use self::value::{Entries, Items, ValueRef, to_map};
 pub use self::write::{ObjectWriter, push_escaped, push_object, push_string, push_value, push_values};
 

@@ -103,7 +103,16 @@ impl<'d> Node<'d> {
 
     /// The number as `serde_json` parses it; `None` for anything else. [`Node::raw`] has all its digits.
     pub fn as_number(self) -> Option<Number> {
-        (self.entry().tag == Tag::Number).then(|| serde_json::from_slice(self.source()).ok()).flatten()
+        if self.entry().tag != Tag::Number {
+            return None;
+        }
+        let source = self.source();
+        // Most numbers are short and have only digits. They need no parser.
+        let digits = source.iter().try_fold(0_u64, |number, byte| match byte {
+            b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
+            _ => None,
+        });
+        digits.map(Number::from).or_else(|| serde_json::from_slice(source).ok())
     }
 
     /// The value of a key of an object.

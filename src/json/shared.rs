@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::{Document, Node, ValueRef};
 
@@ -79,8 +80,10 @@ impl SharedValue {
             ValueRef::Node(node) => Some(node.place()),
             _ => None,
         };
-        match (&self.0, parts.iter().map(place).collect::<Option<Arc<[u32]>>>()) {
-            (Source::Part(document, _), Some(places)) => Self(Source::Parts(Arc::clone(document), places)),
+        match (&self.0, parts.iter().map(place).collect::<Option<SmallVec<[u32; 16]>>>()) {
+            (Source::Part(document, _), Some(places)) => {
+                Self(Source::Parts(Arc::clone(document), Arc::from(&*places)))
+            }
             _ => Value::Array(parts.iter().map(|part| part.to_value()).collect()).into(),
         }
     }

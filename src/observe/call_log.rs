@@ -140,7 +140,7 @@ pub fn deduplicated(context: &Context, client: IpAddr, how: &str) {
 /// A text that may contain foreign input, for the log: one line, masked and shortened.
 pub(super) fn shown(text: &str, masks: &Masks) -> String {
     // A line break may stand between any two words of an error.
-    let one_line = masks.hide(text).replace(['\n', '\r', '\t'], " ");
+    let one_line = masks.show(text).replace(['\n', '\r', '\t'], " ");
     printable_line(&one_line).chars().take(MAX_SHOWN).collect()
 }
 

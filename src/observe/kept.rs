@@ -31,7 +31,7 @@ impl Record {
             let response = |response: &ParsedResponse| response.body_bytes() + response.header_bytes();
             output.response.as_ref().map_or(0, response) + values.map(SharedValue::bytes).sum::<usize>()
         });
-        let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
+        let sent = self.steps.iter().filter_map(|step| step.request.as_ref());
         let sent = sent.map(|request| REQUEST_OVERHEAD + request.body.as_ref().map_or(0, bytes::Bytes::len));
         let memory = self.memory.recalled.as_deref().map_or(0, bytes_of)
             + self.memory.remembered.iter().map(|(name, value)| name.len() + bytes_of(value)).sum::<usize>();
@@ -85,7 +85,7 @@ impl Record {
         self.call.args = Value::Null.into();
         self.validated = None;
         self.outputs.iter_mut().for_each(|output| *output = StepOutput::default());
-        self.steps.iter_mut().for_each(|step| step.delivery.request = None);
+        self.steps.iter_mut().for_each(|step| step.request = None);
         self.outcome.reply = Arc::default();
         self.memory = RecordedMemory::default();
         self.dropped.clear();

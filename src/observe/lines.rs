@@ -164,13 +164,9 @@ impl JsonLine {
         true
     }
 
-    /// Adds a text field: the message, a record as JSON, or a string.
+    /// Adds a text field: a record as JSON, or a string.
     fn add_text(&mut self, name: &str, text: fmt::Arguments<'_>) {
         match name {
-            "message" => {
-                // Writing to a string cannot fail.
-                let _ = self.message.write_fmt(text);
-            }
             RECORD => {
                 let text = text.to_string();
                 match serde_json::from_str::<IgnoredAny>(&text) {
@@ -209,11 +205,25 @@ impl fmt::Write for Escaping<'_> {
 
 impl Visit for JsonLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add_text(field.name(), format_args!("{value:?}"));
+        match field.name() {
+            "message" => {
+                // Writing to a string cannot fail.
+                let _ = write!(self.message, "{value:?}");
+            }
+            name @ (RECORD | "listen" | "admin") => self.add_text(name, format_args!("{value:?}")),
+            // Most fields: each further layer of formatting would cost more than the field itself.
+            name => {
+                if self.begin(name) {
+                    self.fields.push('"');
+                    let _ = write!(Escaping(&mut self.fields), "{value:?}");
+                    self.fields.push('"');
+                }
+            }
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add_text(field.name(), format_args!("{value}"));
+        self.record_debug(field, &format_args!("{value}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {

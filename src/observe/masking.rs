@@ -13,7 +13,7 @@ impl Record {
     /// values of sensitive arguments and extracts.
     pub fn masks(&self, secrets: &Masks, route: Option<&Route>) -> Masks {
         let mut masks = secrets.clone();
-        let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
+        let sent = self.steps.iter().filter_map(|step| step.request.as_ref());
         for value in sent.flat_map(|request| request.headers.values()).filter(|value| value.is_sensitive()) {
             let shown = String::from_utf8_lossy(value.as_bytes());
             masks.add(&shown);

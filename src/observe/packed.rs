@@ -4,24 +4,19 @@
 //! one by one, long after the call, each would be a cache miss. So they are serialized into one buffer while they are
 //! still in the cache, and read back when the record is requested.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
-use url::Url;
 
-use crate::call::Reply;
+use crate::call::{Outcome, Reply, ReplyExtension};
 use crate::flow::Record;
-use crate::json::{push_object, push_string, push_value};
+use crate::json::{JsonText, push_value};
 use crate::plan::Route;
-use crate::upstream::Request;
+use crate::upstream::{Request, RequestUrl};
 
 /// The largest record that is packed, in bytes. Copying a larger one would cost more than it saves.
 const MAX_PACKED: usize = 32 * 1024;
-
-/// The placeholder for the reply of a packed record.
-static NO_REPLY: LazyLock<Arc<Reply>> = LazyLock::new(Arc::default);
 
 /// A record that is kept, packed if possible.
 #[derive(Debug)]
@@ -34,11 +29,10 @@ struct Kept {
     content: Option<Content>,
 }
 
-/// The arguments and the reply as JSON, followed by the requests and the headers of the responses.
+/// The arguments, the reply, the requests and the headers of the responses.
 #[derive(Debug)]
 struct Content {
     bytes: Box<[u8]>,
-    json_end: usize,
     /// The route that answered the call. It has the targets of the requests.
     route: Arc<Route>,
 }
@@ -75,18 +69,16 @@ impl PackedRecord {
 impl Kept {
     fn pack(&mut self, route: Arc<Route>) {
         let record = &mut *self.record;
-        let mut json = String::with_capacity(2048);
-        json.push('[');
-        let validated = record.validated.as_mut();
-        push_value(&mut json, &validated.map(|validated| std::mem::take(&mut validated.args)).into());
-        json.push(',');
-        push_reply(&mut json, &record.outcome.reply);
-        json.push(']');
-        record.outcome.reply = Arc::clone(&NO_REPLY);
-        let json_end = json.len();
-        let mut out = json.into_bytes();
+        let mut args = String::new();
+        if let Some(validated) = &mut record.validated {
+            push_value(&mut args, &std::mem::take(&mut validated.args));
+        }
+        let mut out = Vec::with_capacity(2048);
+        put(&mut out, args.as_bytes());
+        put_reply(&mut out, &record.outcome.reply);
+        record.outcome.reply = Outcome::pending().reply;
         for (step, output) in record.steps.iter_mut().zip(&mut record.outputs) {
-            let request = step.delivery.request.take();
+            let request = step.request.take();
             put_flag(&mut out, request.is_some());
             if let Some(request) = request {
                 put_request(&mut out, &request);
@@ -95,22 +87,18 @@ impl Kept {
                 put_headers(&mut out, &response.take_headers());
             }
         }
-        self.content = Some(Content { bytes: out.into(), json_end, route });
+        self.content = Some(Content { bytes: out.into(), route });
     }
 
     fn unpack(&mut self, content: &Content) {
         let record = &mut *self.record;
-        let (json, rest) = content.bytes.split_at(content.json_end);
-        // `pack` wrote it, so reading it cannot fail.
-        if let Ok((args, text, data, extensions)) =
-            serde_json::from_slice::<(Value, Option<String>, Option<Value>, Map<String, Value>)>(json)
-        {
-            if let Some(validated) = &mut record.validated {
-                validated.args = args;
-            }
-            record.outcome.reply = Arc::new(Reply { text, data, extensions });
+        let mut rest = Reader(&content.bytes);
+        let args = rest.next();
+        if let Some(validated) = &mut record.validated {
+            // `pack` wrote it, so reading it cannot fail.
+            validated.args = serde_json::from_slice(args).unwrap_or_default();
         }
-        let mut rest = Reader(rest);
+        record.outcome.reply = Arc::new(rest.reply());
         for (step, (step_record, output)) in
             content.route.steps.iter().zip(record.steps.iter_mut().zip(&mut record.outputs))
         {
@@ -119,7 +107,7 @@ impl Kept {
                 let step_name = Some(Arc::clone(&request.step));
                 let target = Arc::clone(&request.upstream.delivery.target);
                 let read = rest.request();
-                step_record.delivery.request = read.map(|(method, url, headers, body)| {
+                step_record.request = read.map(|(method, url, headers, body)| {
                     Arc::new(Request { target, step: step_name, method, url, headers, body })
                 });
             }
@@ -130,15 +118,21 @@ impl Kept {
     }
 }
 
-fn push_reply(json: &mut String, reply: &Reply) {
-    match &reply.text {
-        Some(text) => push_string(json, text),
-        None => json.push_str("null"),
+fn put_reply(out: &mut Vec<u8>, reply: &Reply) {
+    put_text(out, reply.text.as_deref());
+    put_text(out, reply.data.as_ref().map(JsonText::as_str));
+    for extension in &reply.extensions {
+        put(out, extension.key.as_bytes());
+        put(out, extension.value.as_str().as_bytes());
+        put_flag(out, extension.is_valid);
     }
-    json.push(',');
-    push_value(json, reply.data.as_ref().unwrap_or(&Value::Null));
-    json.push(',');
-    push_object(json, &reply.extensions);
+    // An empty key ends the list: no extension has one.
+    put(out, b"");
+}
+
+fn put_text(out: &mut Vec<u8>, text: Option<&str>) {
+    put_flag(out, text.is_some());
+    put(out, text.unwrap_or_default().as_bytes());
 }
 
 fn put_request(out: &mut Vec<u8>, request: &Request) {
@@ -173,9 +167,32 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) {
 struct Reader<'b>(&'b [u8]);
 
 impl<'b> Reader<'b> {
-    fn request(&mut self) -> Option<(Method, Url, HeaderMap, Option<bytes::Bytes>)> {
+    fn reply(&mut self) -> Reply {
+        let (text, data) = (self.text(), self.text().map(JsonText::written));
+        let mut extensions = Vec::new();
+        loop {
+            let key = self.string();
+            if key.is_empty() {
+                return Reply { text, data, extensions };
+            }
+            let value = JsonText::written(self.string());
+            extensions.push(ReplyExtension { key: key.into(), value, is_valid: self.flag() });
+        }
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let has_text = self.flag();
+        let text = self.string();
+        has_text.then_some(text)
+    }
+
+    fn string(&mut self) -> String {
+        String::from_utf8_lossy(self.next()).into_owned()
+    }
+
+    fn request(&mut self) -> Option<(Method, RequestUrl, HeaderMap, Option<bytes::Bytes>)> {
         let method = Method::from_bytes(self.next()).ok();
-        let url = std::str::from_utf8(self.next()).ok().and_then(|url| Url::parse(url).ok());
+        let url = std::str::from_utf8(self.next()).ok().and_then(|url| url.parse().ok());
         let headers = self.headers();
         let has_body = self.flag();
         let body = bytes::Bytes::copy_from_slice(self.next());
@@ -230,7 +247,7 @@ mod tests {
     fn record(route: &Route, body: Option<&'static [u8]>) -> Box<Record> {
         let context =
             Box::new(Context { platform: "http", function: "order".to_owned(), ..Context::default() });
-        let call = Call { args: GivenArguments::from(Value::Null), context };
+        let call = Call { args: GivenArguments::from(json!(null)), context };
         let mut record = Record::panicked(call, Duration::from_millis(7), None);
         record.error = None;
         let args = serde_json::from_str(r#"{"count": 12345678901234567890.10, "note": "caf\u00e9 \"x\""}"#);
@@ -251,16 +268,17 @@ mod tests {
             headers: headers.clone(),
             body: body.map(bytes::Bytes::from_static),
         };
-        let mut step = StepRecord::default();
-        step.delivery.request = Some(Arc::new(sent));
+        let step = StepRecord { request: Some(Arc::new(sent)), ..StepRecord::default() };
         record.steps.push(step);
         let response = ParsedResponse::new(200, headers, json!({"id": 7}).into());
         record.outputs.push(StepOutput { response: Some(response), values: vec![Some(json!(7).into())] });
-        let extensions = json!({"action": [{"say": "Hi."}], "n": 1.50});
         let reply = Reply {
             text: Some("Done.".to_owned()),
-            data: Some(json!([1, null])),
-            extensions: extensions.as_object().cloned().unwrap(),
+            data: Some(json!([1, null]).into()),
+            extensions: vec![
+                ReplyExtension::valid("action", json!([{"say": "Hi."}])),
+                ReplyExtension { is_valid: false, ..ReplyExtension::valid("n", json!(1.50)) },
+            ],
         };
         record.outcome = Outcome::answered(reply);
         record
@@ -275,7 +293,7 @@ mod tests {
             let record = record(route, body);
             let before = format!("{record:?}");
             let packed = PackedRecord::new(record, Some(route), 0);
-            packed.facts(|record| assert!(record.steps[0].delivery.request.is_none()));
+            packed.facts(|record| assert!(record.steps[0].request.is_none()));
             for _ in 0..2 {
                 assert_eq!(packed.whole(|record| format!("{record:?}")), before);
             }
@@ -283,12 +301,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_that_is_nested_too_deep_to_be_parsed_is_packed() {
+        let dispatcher = Dispatcher::over(TABLE, |_| {});
+        let plan = dispatcher.live.plan();
+        let route = plan.route("order", "http").unwrap();
+        let mut record = record(route, None);
+        let deep = JsonText::written(format!("{}{}", "[".repeat(200), "]".repeat(200)));
+        record.outcome = Outcome::answered(Reply { data: Some(deep), ..Reply::default() });
+        let before = format!("{record:?}");
+        let packed = PackedRecord::new(record, Some(route), 0);
+        assert_eq!(packed.whole(|record| format!("{record:?}")), before);
+    }
+
+    #[test]
     fn failures_and_large_records_are_kept_as_they_are() {
         let dispatcher = Dispatcher::over(TABLE, |_| {});
         let plan = dispatcher.live.plan();
         let route = plan.route("order", "http").unwrap();
-        let has_request =
-            |packed: &PackedRecord| packed.facts(|record| record.steps[0].delivery.request.is_some());
+        let has_request = |packed: &PackedRecord| packed.facts(|record| record.steps[0].request.is_some());
         let mut failed = record(route, None);
         failed.error = Some(Arc::new(crate::flow::CallError::Busy));
         assert!(has_request(&PackedRecord::new(failed, Some(route), 0)));

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use crate::call::{FailureKind, GivenArguments, Reply};
-use crate::json::{SharedValue, ValueRef};
+use crate::json::{JsonText, SharedValue, ValueRef};
 use crate::lang::template::{ParsedResponse, Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::when::KnownValues;
@@ -80,8 +80,9 @@ impl View<'_> {
             shown.insert(name.to_owned(), value);
         };
         add("platform", context.platform.into());
-        add("function", cut(&context.function).into());
-        add("conversation", context.conversation.as_deref().map(cut).into());
+        add("function", cut(&self.masks().show(&context.function)).into());
+        let conversation = context.conversation.as_deref().map(|text| cut(&self.masks().show(text)));
+        add("conversation", conversation.into());
         add("outcome", record.outcome_slug().into());
         add("reason", record.error.as_ref().map(|error| error.reason().slug()).into());
         add("late_outcome", record.was_overdue().then(|| record.final_outcome()).into());
@@ -164,7 +165,7 @@ impl View<'_> {
         json!({
             "recalled": self.value(recalled.as_deref().map(ValueRef::from)),
             "remembered": Value::Object(remembered.collect()),
-            "error": error.as_ref().map(|error| cut(&self.masks().hide(&error.to_string()))),
+            "error": error.as_ref().map(|error| cut(&self.masks().show(&error.to_string()))),
         })
     }
 
@@ -197,12 +198,15 @@ impl View<'_> {
             // Without a route, it is unknown which arguments are sensitive.
             None => Value::from(HIDDEN),
         };
+        let names = |names: &[String]| {
+            names.iter().map(|name| self.masks().show(name).into()).collect::<Vec<Value>>()
+        };
         match (&self.record.validated, &self.record.call.args) {
             (Some(validated), _) => json!({
                 "valid": true,
                 "values": named((&validated.args).into()),
-                "converted": validated.converted,
-                "dropped": validated.dropped,
+                "converted": names(&validated.converted),
+                "dropped": names(&validated.dropped),
             }),
             (None, GivenArguments::Json(given)) => json!({"valid": false, "values": named(given.get())}),
             (None, GivenArguments::Unreadable) => json!({"valid": false, "values": null}),
@@ -215,7 +219,7 @@ impl View<'_> {
             "upstream": null,
             "skipped": step_record.skipped,
             "skip_reason": null,
-            "request": step_record.delivery.request.as_deref().map(|request| self.request(request)),
+            "request": step_record.request.as_deref().map(|request| self.request(request)),
             "attempt_count": step_record.delivery.attempts,
             "hedges": step_record.delivery.hedges,
             "attempts": step_record.finished_attempts().map(|attempt| self.attempt(attempt)).collect::<Vec<_>>(),
@@ -277,10 +281,13 @@ impl View<'_> {
     }
 
     fn reply(&self, reply: &Reply) -> Value {
-        let extensions = Value::Object(reply.extensions.clone());
+        let extensions = reply.extensions.iter();
+        let extensions: Map<_, _> =
+            extensions.map(|extension| (extension.key.to_string(), extension.value.to_value())).collect();
+        let (data, extensions) = (reply.data.as_ref().map(JsonText::to_value), Value::Object(extensions));
         json!({
             "text": reply.text.as_deref().map(|text| self.value(Some(ValueRef::Text(text)))),
-            "data": self.value(reply.data.as_ref().map(ValueRef::from)),
+            "data": self.value(data.as_ref().map(ValueRef::from)),
             "extensions": self.value(Some((&extensions).into())),
         })
     }

@@ -3,6 +3,7 @@
 
 mod conversion;
 mod defaults;
+mod exact;
 mod problems;
 mod shape;
 mod weight;
@@ -86,7 +87,7 @@ impl Arguments {
     /// The reason why the schema cannot be used, in our words.
     pub(crate) fn compile(schema: Value, sensitive: Vec<String>) -> Result<Self, String> {
         let weight = Weight::of(&schema)?;
-        let validator = jsonschema::options()
+        let validator = exact::with_exact_numbers(jsonschema::options())
             .offline()
             .with_pattern_options(PatternOptions::regex().size_limit(MAX_COMPILED))
             .should_validate_formats(true)
@@ -299,6 +300,38 @@ mod tests {
             let args = validate(json!({name: given.clone()})).unwrap_or_else(|bad| panic!("{given}: {bad}"));
             assert_eq!(args[name], expected, "{name} = {given}");
         }
+    }
+
+    #[test]
+    fn numbers_are_compared_by_their_exact_values() {
+        let is_valid = |rule: &str, number: &str| {
+            let schema = format!(r#"{{"type": "object", "properties": {{"n": {{{rule}}}}}}}"#);
+            let arguments = Arguments::compile(exact(&schema), Vec::new()).unwrap();
+            arguments.validate(&GivenArguments::from(exact(&format!(r#"{{"n": {number}}}"#)))).is_ok()
+        };
+        for (rule, fits, differs) in [
+            (r#""maximum": 9007199254740992"#, "9007199254740992.0", "9007199254740993.0"),
+            (r#""minimum": 9007199254740993"#, "9007199254740993.0", "9007199254740992.0"),
+            (r#""maximum": 9007199254740992"#, "9007199254740992", "9007199254740992.1"),
+            (r#""maximum": 36893488147419103232"#, "36893488147419103232", "36893488147419103233"),
+            (r#""maximum": 0.1"#, "0.10", "0.100000000000000000001"),
+            (r#""minimum": 19.1"#, "19.10", "19.09999999999999999999"),
+            (r#""exclusiveMinimum": 0.3"#, "0.30000000000000000001", "0.3"),
+            (r#""exclusiveMaximum": 1e2"#, "99.99999999999999999999", "100.0"),
+            (r#""maximum": 1e400"#, "1e400", "1.1e400"),
+            (r#""enum": [9007199254740993, 0.1]"#, "9007199254740993", "9007199254740992"),
+            (r#""enum": [9007199254740993, 0.1]"#, "9007199254740993.0", "9007199254740992.0"),
+            (r#""enum": [9007199254740993, 0.1]"#, "0.10", "0.1000000000000000000001"),
+            (r#""const": 36893488147419103233"#, "36893488147419103233", "36893488147419103232"),
+            (r#""multipleOf": 0.01"#, "19.10", "19.101"),
+            (r#""enum": [[0.1, {"a": 1}], null]"#, r#"[0.10, {"a": 1.0}]"#, r#"[0.1, {"a": 2}]"#),
+        ] {
+            assert!(is_valid(rule, fits), "{rule}: {fits}");
+            assert!(!is_valid(rule, differs), "{rule}: {differs}");
+        }
+        // A number whose digits would be far too many to write out.
+        assert!(!is_valid(r#""maximum": 7"#, "1e999999999"));
+        assert!(is_valid(r#""minimum": 0.5"#, "1e999999999"));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::guard::ExpansionFilter;
 use crate::json::{Kind, SharedValue, ValueRef};
 use crate::lang::bound_path::BoundPath;
 use crate::lang::jsonpath::MAX_VISITS;
@@ -158,9 +157,7 @@ impl ExtractDefault {
     fn value(&self, scope: &Scope<'_>) -> Option<SharedValue> {
         match self {
             Self::Fixed(value) => Some(value.clone()),
-            Self::PerCall(template) => {
-                template.render(scope, ExpansionFilter::default()).ok().flatten().map(SharedValue::from)
-            }
+            Self::PerCall(template) => template.to_value(scope).ok().flatten().map(SharedValue::from),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Replies: ordered cases, of which the first match is the reply.
 
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 use thiserror::Error;
 
-use crate::call::{FailureKind, Reply};
+use crate::call::{FailureKind, Reply, ReplyExtension};
 use crate::guard::ExpansionFilter;
+use crate::json::JsonText;
 
 use super::FailureSlot;
 use super::state::Remember;
@@ -41,6 +43,20 @@ pub(crate) struct Extension {
     /// The key under that name.
     pub(crate) key: &'static str,
     pub(crate) value: JsonTemplate,
+    /// Whether the platform accepts every value that the template can have.
+    pub(crate) is_valid: bool,
+}
+
+impl Extension {
+    /// Renders the value; `None` if it is a single expression whose value is missing or null.
+    pub(crate) fn render(
+        &self,
+        scope: &Scope<'_>,
+        guard: ExpansionFilter,
+    ) -> Result<Option<ReplyExtension>, RenderError> {
+        let value = self.value.render(scope, guard)?;
+        Ok(value.map(|value| ReplyExtension { key: self.key.into(), value, is_valid: self.is_valid }))
+    }
 }
 
 /// The template of `data`.
@@ -81,6 +97,9 @@ pub struct Picked {
     pub reply: Reply,
 }
 
+/// The cases that did not match, in the order of the table. A few of them are not on the heap.
+pub type SkippedCases = SmallVec<[SkippedCase; 3]>;
+
 /// A case that did not match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SkippedCase {
@@ -108,7 +127,7 @@ impl Replies {
             DataTemplate::File(template) => ("data".to_owned(), Written::of(template)),
         });
         let extensions = case.extensions.iter().filter(|extension| extension.platform == platform);
-        let extensions = extensions.map(|Extension { platform, key, value }| {
+        let extensions = extensions.map(|Extension { platform, key, value, .. }| {
             (format!("{platform}.{key}"), Written::Tree(value.written()))
         });
         text.chain(data).chain(extensions).collect()
@@ -150,7 +169,7 @@ impl Replies {
         extracted: impl FnOnce() -> Map<String, Value>,
         platform: &str,
         guard: ExpansionFilter,
-        skipped: &mut Vec<SkippedCase>,
+        skipped: &mut SkippedCases,
     ) -> Result<Picked, PickError> {
         let excluded = |case: &Case| (!case.when.failure.is_empty()).then_some(UnmetCondition::Failure);
         if let Some(picked) = self.pick_first(excluded, scope, platform, guard, skipped)? {
@@ -159,7 +178,7 @@ impl Replies {
         if self.cases.iter().any(|case| excluded(case).is_none() && case.failure.is_none()) {
             return Err(PickError::NoCase);
         }
-        let data = guard.value(Value::Object(extracted()));
+        let data = JsonText::from(guard.value(Value::Object(extracted())));
         Ok(Picked { case: None, failure: None, reply: Reply { data: Some(data), ..Reply::default() } })
     }
 
@@ -175,7 +194,7 @@ impl Replies {
         kind: FailureKind,
         scope: &Scope<'_>,
         platform: (&str, ExpansionFilter),
-        skipped: &mut Vec<SkippedCase>,
+        skipped: &mut SkippedCases,
     ) -> Result<Option<Picked>, PickError> {
         let excluded = |case: &Case| {
             if !case.when.failure.contains(&kind) {
@@ -196,7 +215,7 @@ impl Replies {
         scope: &Scope<'_>,
         platform: &str,
         guard: ExpansionFilter,
-        skipped: &mut Vec<SkippedCase>,
+        skipped: &mut SkippedCases,
     ) -> Result<Option<Picked>, PickError> {
         let mut visits = MAX_VISITS;
         for (index, case) in self.cases.iter().enumerate() {
@@ -237,7 +256,7 @@ impl Case {
         let data = match &self.data {
             None => None,
             Some(DataTemplate::Tree(tree)) => {
-                Some(tree.render(scope, guard).map_err(part("data"))?.unwrap_or(Value::Null))
+                Some(tree.render(scope, guard).map_err(part("data"))?.unwrap_or_else(JsonText::null))
             }
             Some(DataTemplate::File(template)) => {
                 let mut sink = JsonSink::new(guard);
@@ -245,14 +264,11 @@ impl Case {
                 Some(sink.into_json().map_err(part("data_file"))?)
             }
         };
-        let mut extensions = Map::new();
-        for Extension { key, value, .. } in
-            self.extensions.iter().filter(|extension| extension.platform == platform)
-        {
-            let in_extension = |source| PickError::Render { case, part: format!("{platform}.{key}"), source };
-            if let Some(value) = value.render(scope, guard).map_err(in_extension)? {
-                extensions.insert((*key).to_owned(), value);
-            }
+        let mut extensions = Vec::new();
+        for extension in self.extensions.iter().filter(|extension| extension.platform == platform) {
+            let in_extension =
+                |source| PickError::Render { case, part: format!("{platform}.{}", extension.key), source };
+            extensions.extend(extension.render(scope, guard).map_err(in_extension)?);
         }
         Ok(Reply { text, data, extensions })
     }

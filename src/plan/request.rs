@@ -5,16 +5,16 @@ mod body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use thiserror::Error;
-use url::{Position, Url};
+use url::Url;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 pub(crate) use body::BodyTemplate;
 
-use crate::upstream::Request;
 use crate::upstream::delivery::Delivery;
 use crate::upstream::probe::Probe;
+use crate::upstream::{Request, RequestUrl};
 
 use crate::json::{Kind, ValueRef};
 use crate::lang::template::{
@@ -25,25 +25,23 @@ use crate::lang::template::{
 /// An upstream, compiled.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    pub(crate) base_url: Url,
+    pub(crate) base_url: Arc<Url>,
     /// How requests to it are sent.
     pub delivery: Delivery,
 }
 
 impl Upstream {
-    /// The URL for a path below the base URL, and the path that this URL must have.
-    fn at(&self, path: &str) -> (Url, String) {
-        let mut url = self.base_url.clone();
-        let mut expected = String::with_capacity(url.path().len() + path.len() + 1);
+    /// The URL for a path below the base URL and a query.
+    fn at(&self, path: &str, query: &str) -> RequestUrl {
+        let base = self.base_url.path();
         if path.is_empty() {
-            expected.push_str(url.path());
-        } else {
-            expected.push_str(url.path().trim_end_matches('/'));
-            expected.push('/');
-            expected.push_str(path.trim_start_matches('/'));
+            return RequestUrl::new(&self.base_url, base, query);
         }
-        url.set_path(&expected);
-        (url, expected)
+        let mut whole = String::with_capacity(base.len() + path.len() + 1);
+        whole.push_str(base.trim_end_matches('/'));
+        whole.push('/');
+        whole.push_str(path.trim_start_matches('/'));
+        RequestUrl::new(&self.base_url, &whole, query)
     }
 
     /// The request with which `check --online` tests the upstream and its credential. It includes only headers that are
@@ -63,7 +61,7 @@ impl Upstream {
                 target: Arc::clone(target),
                 step: None,
                 method: Method::GET,
-                url: self.at(health).0,
+                url: self.at(health, ""),
                 headers: fixed,
                 body: None,
             },
@@ -148,7 +146,7 @@ impl RequestTemplate {
     }
 
     /// The part of `url` after the upstream's `base_url`; all of it if it is elsewhere.
-    pub fn below_base<'u>(&self, url: &'u Url) -> &'u str {
+    pub fn below_base<'u>(&self, url: &'u RequestUrl) -> &'u str {
         let base = self.upstream.base_url.as_str().trim_end_matches('/');
         url.as_str().strip_prefix(base).unwrap_or(url.as_str())
     }
@@ -207,24 +205,16 @@ impl RequestTemplate {
         })
     }
 
-    fn url(&self, scope: &Scope<'_>) -> Result<Url, RequestError> {
+    fn url(&self, scope: &Scope<'_>) -> Result<RequestUrl, RequestError> {
         let mut path = PathSink::new();
         self.path.render(scope, &mut path).map_err(in_part("path"))?;
         let path = path.into_path().map_err(in_part("path"))?;
-        let base = &self.upstream.base_url;
-        let (mut url, expected) = self.upstream.at(&path);
         let query = self.query(scope)?;
-        if !query.is_empty() {
-            url.set_query(Some(&query));
-        }
-        let prefix = base.path().trim_end_matches('/');
         // Escaping already ensures this. The check is independent of it, as a second line of defence.
-        let below = url.path().strip_prefix(prefix);
-        let is_confined = url[..Position::BeforePath] == base[..Position::BeforePath]
-            && url.path() == expected
-            && below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
-            && url.fragment().is_none();
-        if is_confined { Ok(url) } else { Err(RequestError::Escaped) }
+        if !is_confined(&path) || !query.bytes().all(is_of_query) {
+            return Err(RequestError::Escaped);
+        }
+        Ok(self.upstream.at(&path, &query))
     }
 
     fn query(&self, scope: &Scope<'_>) -> Result<String, RequestError> {
@@ -244,6 +234,25 @@ impl RequestTemplate {
         }
         Ok(query)
     }
+}
+
+/// Whether every parser of URLs reads this path as it is, without a segment that leads elsewhere.
+fn is_confined(path: &str) -> bool {
+    let is_dots = |segment: &str| {
+        let dots = segment.replace("%2e", ".").replace("%2E", ".");
+        matches!(&*dots, "." | "..")
+    };
+    path.bytes().all(is_of_path) && !path.split('/').any(|segment| segment.len() <= 6 && is_dots(segment))
+}
+
+/// Whether a path may contain this character, which no parser then changes.
+fn is_of_path(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"?#\\\"<>^`{}|".contains(&byte)
+}
+
+/// Whether a query may contain this character, which no parser then changes.
+fn is_of_query(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"#'\"<>".contains(&byte)
 }
 
 fn too_large(part: &str) -> RequestError {
@@ -365,4 +374,43 @@ fn one_value(value: ValueRef<'_>) -> Result<Cow<'_, str>, RenderError> {
         });
     }
     Ok(value.to_text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The parser of URLs changes or ends a path that is not confined.
+    #[test]
+    fn a_path_is_confined_if_a_parser_leaves_it_as_it_is() {
+        let pieces = [
+            "a", "/", ".", "..", "%2e", "%2E", "%2f", "...", "?", "#", "\\", " ", "\t", "\u{e9}", "\"", "<",
+            "{", "`", "^", "%", "~", "@", ":", ";", "=", "&", "'", "[", "|", "$", "",
+        ];
+        for one in pieces {
+            for other in pieces {
+                for path in [format!("{one}{other}"), format!("{one}/{other}/x"), format!("x/{one}{other}.")]
+                {
+                    let whole = format!("/v1/{path}");
+                    let parsed = Url::parse(&format!("http://api{whole}")).unwrap();
+                    let is_kept = parsed.path() == whole && parsed.query().or(parsed.fragment()).is_none();
+                    // The table's own text never has these two: they are escaped when it is rendered.
+                    if !path.contains(['^', '|']) {
+                        assert_eq!(is_confined(&path), is_kept, "{path:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_is_kept_if_a_parser_leaves_it_as_it_is() {
+        for byte in 0..=127_u8 {
+            let query = format!("a{}b", char::from(byte));
+            let parsed = Url::parse(&format!("http://api/?{query}")).unwrap();
+            let is_kept = parsed.query() == Some(&query) && parsed.fragment().is_none();
+            assert_eq!(is_of_query(byte), is_kept, "{query:?}");
+        }
+        assert!(!"\u{e9}".bytes().all(is_of_query));
+    }
 }

@@ -7,6 +7,7 @@ use http::HeaderName;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::call::ReplyExtension;
 use crate::guard::ExpansionFilter;
 use crate::platform::ToolSpec;
 use crate::secret::Secret;
@@ -226,12 +227,10 @@ impl Route {
         scope: &Scope<'_>,
         platform: &str,
         guard: ExpansionFilter,
-    ) -> Result<Map<String, Value>, RenderError> {
-        let mut extensions = Map::new();
-        for Extension { key, value, .. } in
-            self.extensions.iter().filter(|extension| extension.platform == platform)
-        {
-            extensions.extend(value.render(scope, guard)?.map(|value| ((*key).to_owned(), value)));
+    ) -> Result<Vec<ReplyExtension>, RenderError> {
+        let mut extensions = Vec::new();
+        for extension in self.extensions.iter().filter(|extension| extension.platform == platform) {
+            extensions.extend(extension.render(scope, guard)?);
         }
         Ok(extensions)
     }

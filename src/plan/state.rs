@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{LogLevel, Plan, Route};
-use crate::guard::ExpansionFilter;
 use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{RenderError, Scope};
 use crate::state::{EncryptionKeys, StateUrl};
@@ -71,7 +70,7 @@ pub(crate) struct Remember {
 impl Remember {
     /// The value to remember. Null, for an empty text or a missing value, forgets the name.
     pub(crate) fn render(&self, scope: &Scope<'_>) -> Result<Value, RenderError> {
-        let value = self.value.render(scope, ExpansionFilter::default())?;
+        let value = self.value.to_value(scope)?;
         Ok(value.filter(|value| value.as_str() != Some("")).unwrap_or(Value::Null))
     }
 }

@@ -1,10 +1,10 @@
 //! Requests from platforms, and the responses to them.
 
-use crate::call::{Call, Outcome};
-use crate::json::{Document, push_value, syntax_problem};
+use crate::call::{Call, Outcome, ReplyExtension};
+use crate::json::{Document, JsonText, push_value, syntax_problem};
 use ::http::{HeaderMap, Method, StatusCode, Uri};
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fmt;
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ pub trait EncodeStream: fmt::Debug + Send {
 
     /// The beginning of the stream, sent once the arguments are valid: the values of the platform's route keys. May be
     /// empty.
-    fn begin(&mut self, extensions: Map<String, Value>) -> Bytes;
+    fn begin(&mut self, extensions: Vec<ReplyExtension>) -> Bytes;
 
     /// The rest of the stream, with the outcome.
     fn end(&mut self, outcome: Outcome) -> Bytes;
@@ -114,6 +114,11 @@ impl Answer {
     /// A body that is already serialized as JSON.
     pub(super) fn written(status: StatusCode, json: String) -> Self {
         Self { status, content_type: "application/json", body: json.into() }
+    }
+
+    /// 200 with this JSON as the body.
+    pub fn json_text(body: &JsonText) -> Self {
+        Self::written(StatusCode::OK, body.as_str().to_owned())
     }
 
     /// This status with a JSON body.

@@ -143,6 +143,12 @@ pub enum LeaseState {
     Lost,
 }
 
+impl LeaseState {
+    pub(super) fn of(is_held: bool) -> Self {
+        if is_held { Self::Held } else { Self::Lost }
+    }
+}
+
 /// Identifies a job. Printed as 26 letters and digits that sort by the time of acceptance.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(u128);

@@ -53,6 +53,8 @@ pub(crate) struct Table {
     pub(crate) events: Vec<EventEntry>,
     /// The template files by their path under `templates/`.
     pub(crate) templates: BTreeMap<String, FileId>,
+    /// The template files that cannot be read, with the reason.
+    pub(crate) unreadable_templates: BTreeMap<String, String>,
     /// The JSON Schema files that routes refer to, by their name there.
     pub(crate) schemas: BTreeMap<String, Result<FileId, String>>,
     /// The files that were not parsed, because their routes are kept from the last load.

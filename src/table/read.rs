@@ -112,6 +112,7 @@ fn empty(file: &RawFile, main: FileId, folder: &Path) -> Table {
         forms: Vec::new(),
         events: Vec::new(),
         templates: BTreeMap::new(),
+        unreadable_templates: BTreeMap::new(),
         schemas: BTreeMap::new(),
         kept: Vec::new(),
         only_routes: Vec::new(),
@@ -285,12 +286,12 @@ impl Reading<'_> {
         paths.sort();
         for path in paths {
             let Some(name) = path.strip_prefix(&root).ok().and_then(Path::to_str) else { continue };
-            // Ignore files that are not text, because they may be unused. If something refers to one, it is reported
-            // there as missing.
-            if let Ok(text) = read_text(&path) {
-                let name = name.replace('\\', "/");
-                self.dependencies.files.insert(path.clone());
-                table.templates.insert(name, self.sources.add(&path, text));
+            let name = name.replace('\\', "/");
+            self.dependencies.files.insert(path.clone());
+            match read_text(&path) {
+                Ok(text) => drop(table.templates.insert(name, self.sources.add(&path, text))),
+                // A file that is not text may be unused. If something refers to one, the error is reported there.
+                Err(error) => drop(table.unreadable_templates.insert(name, error.to_string())),
             }
         }
     }

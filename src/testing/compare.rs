@@ -8,6 +8,7 @@ use http::{HeaderMap, header};
 use crate::call::FailureKind;
 use crate::diagnostic::Span;
 use crate::flow::Record;
+use crate::json::JsonText;
 use crate::lang::value::equal;
 use crate::plan::testing::{DeliveredPart, Expectation, Part};
 use crate::plan::{Plan, Route};
@@ -30,7 +31,8 @@ impl TestResult<'_> {
                     (vec!["text".to_owned()], texts(text, found), found.map(Value::from))
                 }
                 Expectation::Data(data) => {
-                    (vec!["data".to_owned()], values(data, reply.data.as_ref()), reply.data.clone())
+                    let found = reply.data.as_ref().map(JsonText::to_value);
+                    (vec!["data".to_owned()], values(data, found.as_ref()), found)
                 }
                 Expectation::Failure(kind) => {
                     let found = record.outcome.failure.map(FailureKind::slug);
@@ -71,7 +73,11 @@ impl TestResult<'_> {
                 }
                 Expectation::Answer(..) => continue,
             };
-            faults.extend(differs(expected.place, keys, lines, found));
+            let is_hidden =
+                matches!(&expected.what, Expectation::Sent(_, part) if has_hidden(&part.expected()));
+            faults.extend(
+                differs(expected.place, keys, lines, found).map(|fault| Mismatch { is_hidden, ..fault }),
+            );
         }
         let is_about_answer = test.expected.iter().any(|expected| {
             matches!(expected.what, Expectation::Text(_) | Expectation::Data(_) | Expectation::Failure(_))
@@ -124,12 +130,15 @@ impl TestResult<'_> {
     fn take(&mut self, plan: &Plan, run: &TestRun, faults: Vec<Mismatch>) {
         // Hide only secrets of the table. The test file shows the test's input anyway, including sensitive arguments.
         let secrets = run.record.masks(&plan.masks, None);
-        self.error = self.error.take().map(|error| secrets.hide(&error));
+        self.error = self.error.take().map(|error| secrets.show(&error));
         self.faults.extend(faults.into_iter().map(|mut fault| {
-            let shown: Vec<String> = fault.lines.iter().map(|line| secrets.hide(line)).collect();
-            let is_hidden = shown != fault.lines;
-            fault.lines = shown;
-            if is_hidden {
+            let hidden: Vec<String> = fault.lines.iter().map(|line| secrets.hide(line)).collect();
+            let are_hidden = hidden != fault.lines;
+            fault.lines = match fault.is_hidden {
+                true => hidden,
+                false => fault.lines.iter().map(|line| secrets.show(line)).collect(),
+            };
+            if are_hidden {
                 // With secrets hidden, the expected and the found line may look the same.
                 fault.lines.push(format!("`{HIDDEN}` stands for a secret"));
             }
@@ -171,7 +180,7 @@ pub(super) fn secrets_of(plan: &Plan, run: &TestRun) -> Masks {
 /// How a part of a request differs from the expected value. `***` in that value stands for a secret.
 fn sent_values(expected: &Value, found: Option<&Value>, secrets: &Masks) -> Vec<String> {
     let lines = values(expected, found);
-    let Some(found) = found.filter(|_| !lines.is_empty() && expected.to_string().contains(HIDDEN)) else {
+    let Some(found) = found.filter(|_| !lines.is_empty() && has_hidden(expected)) else {
         return lines;
     };
     let hidden = secrets.hide_value(found);
@@ -180,10 +189,21 @@ fn sent_values(expected: &Value, found: Option<&Value>, secrets: &Masks) -> Vec<
     if is_whole { Vec::new() } else { values(expected, Some(&hidden)) }
 }
 
+/// Whether `***` in an expected part of a request stands for a secret.
+fn has_hidden(expected: &Value) -> bool {
+    expected.to_string().contains(HIDDEN)
+}
+
 /// A mismatch, if some lines show a difference.
 fn differs(place: Span, keys: Vec<String>, lines: Vec<String>, found: Option<Value>) -> Option<Mismatch> {
     let what = format!("expect.{}", keys.join("."));
-    (!lines.is_empty()).then(|| Mismatch { place, what, lines, instead: found.map(|found| (keys, found)) })
+    (!lines.is_empty()).then(|| Mismatch {
+        place,
+        what,
+        lines,
+        is_hidden: false,
+        instead: found.map(|found| (keys, found)),
+    })
 }
 
 impl Part {

@@ -56,6 +56,8 @@ pub struct Mismatch {
     pub what: String,
     /// The difference, line by line.
     pub lines: Vec<String>,
+    /// Whether `***` in the lines stands for a secret already, as it does in the expected parts of requests.
+    is_hidden: bool,
     /// The keys under `expect` and the value that would make the test pass, unmasked.
     pub instead: Option<(Vec<String>, Value)>,
 }
@@ -101,7 +103,13 @@ pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Test
 impl Mismatch {
     /// A mismatch of the test as a whole.
     fn of(test: &Test, what: &str, problem: impl Into<String>) -> Self {
-        Self { place: test.place, what: what.to_owned(), lines: vec![problem.into()], instead: None }
+        Self {
+            place: test.place,
+            what: what.to_owned(),
+            lines: vec![problem.into()],
+            is_hidden: false,
+            instead: None,
+        }
     }
 }
 

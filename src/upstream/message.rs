@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use url::Url;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::egress::EgressPolicy;
 use super::proxy::Proxy;
+use super::request_url::RequestUrl;
 use super::tls::Tls;
 
 /// A finished request, ready to be signed and sent.
@@ -21,7 +21,7 @@ pub struct Request {
     /// The method.
     pub method: Method,
     /// The complete URL, already confined to the upstream's `base_url`.
-    pub url: Url,
+    pub url: RequestUrl,
     /// The headers; a value marked sensitive is never shown.
     pub headers: HeaderMap,
     /// The body, if the request has one.

@@ -12,6 +12,7 @@ mod phase;
 pub mod probe;
 pub mod proxy;
 pub mod recorder;
+pub mod request_url;
 pub mod resources;
 pub mod stub;
 pub mod tls;
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 pub use egress::EgressPolicy;
 pub use message::{Redirects, Request, Response, Target, Times};
+pub use request_url::RequestUrl;
 
 /// A pending response.
 pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, TransportError>> + Send + 'a>>;

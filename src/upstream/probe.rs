@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use http::StatusCode;
 
-use super::auth::{CredentialEnv, CredentialError, OutboundAuth, TokenCell};
+use super::auth::{CredentialEnv, CredentialError, OutboundAuth, TokenCell, authorize};
 use super::{Request, Times, Transport, TransportError};
 
 /// The timeout of a probe.
@@ -68,7 +68,7 @@ impl Probe {
         let mut request = self.request.clone();
         let env = CredentialEnv { token: &TokenCell::default(), transport, deadline };
         if let Some(auth) = auth
-            && let Err(error) = auth.apply(&mut request, env).await
+            && let Err(error) = authorize(auth, &mut request, env).await
         {
             return ProbeResult::NoCredential(error);
         }

@@ -66,6 +66,51 @@ async fn nothing_that_is_printed_controls_a_terminal() {
     }
 }
 
+/// What looks like a hidden value, and like a value that was kept from looking so.
+const FAKES: [&str; 3] = ["***", r"\*\*\*", r"\***"];
+
+/// `***` means a hidden value, wherever a call is printed. Nothing that a caller, an upstream or a table says looks so.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_looks_hidden_that_is_not() {
+    for fake in FAKES {
+        let body = json!({"text": fake, fake: [fake]}).to_string();
+        for (kind, body) in [("application/json", body), ("text/plain", fake.to_owned())] {
+            let upstream =
+                Upstream::new(move |_| Reply::raw(200, kind, body.as_str()).header("x-request-id", fake))
+                    .await;
+            let table = format!(
+                "[platforms.voicedock]\n[platforms.http]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
+                 [routes.say]\nupstream = \"api\"\nargs.a.type = \"string\"\n\
+                 request = {{ method = \"POST\", path = \"/{{{{args.a}}}}\", query.a = \"{{{{args.a}}}}\", \
+                 headers.x-a = \"{{{{args.a}}}}\", body.a = \"{{{{args.a}}}}\" }}\n\
+                 extract.all = \"$\"\n[[routes.say.reply]]\nwhen.equals = {{ all = \"none\" }}\ntext = '{fake}'\n\
+                 [[routes.say.reply]]\ntext = \"{{{{args.a}}}} {{{{json all}}}}\"\ndata = \"{{{{all}}}}\"\n\
+                 [[routes.say.tests]]\nname = 'one'\nargs.a = '{fake}'\nupstream.body = '{fake}'\n\
+                 expect.text = 'two {fake}'\nexpect.data = ['{fake}']\n",
+                upstream.address
+            );
+            let folder = Folder::with(&[("routes.toml", &table)]);
+            let args = json!({"a": fake, fake: 1}).to_string();
+            let bad = json!({"a": [fake], fake: 1}).to_string();
+            for arguments in [
+                &["call", "say", "--args", &args, "--explain"][..],
+                &["call", "say", "--args", &args, "--format", "json"],
+                &["call", "say", "--args", &args, "--dry-run"],
+                &["call", "say", "--args", &bad, "--explain"],
+                &["call", "say", "--args", &bad, "--format", "json"],
+                &["call", "say", "--args", &args, "--as", "voicedock", "--explain"],
+                &["call", fake, "--explain"],
+                &["test"],
+                &["test", "--format", "json"],
+            ] {
+                let shown = output(&folder, arguments).await;
+                assert!(shown.contains(r"\*"), "{arguments:?}: {shown}");
+                assert!(!shown.contains("***"), "{arguments:?}: {shown}");
+            }
+        }
+    }
+}
+
 #[test]
 fn diagnostics_do_not_control_a_terminal() {
     let text = "[platforms.http]\n[routes.say]\nargs.a.type = \"string\"\nupstream = \"a\u{9b}b\"\n\

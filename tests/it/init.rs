@@ -32,9 +32,15 @@ async fn init_writes_a_valid_table_and_its_schema() {
     assert!(table.lines().all(|line| line.chars().count() <= 120));
     assert_eq!(crate::schema::faults(&crate::schema::validator(), &table), Vec::<String>::new());
 
-    let mut check = jackfield(folder.path());
-    check.arg("check");
-    assert_eq!(text(&run(check).await.stdout), "routes.toml: ok, 1 route (0 errors)\n");
+    // Also with what is commented out at its start, which the pages about operations need.
+    let with_admin = table.replace("# [server]\n# admin = ", "[server]\nadmin = ");
+    assert_ne!(with_admin, table);
+    for table in [table, with_admin] {
+        folder.write("routes.toml", &table);
+        let mut check = jackfield(folder.path());
+        check.arg("check");
+        assert_eq!(text(&run(check).await.stdout), "routes.toml: ok, 1 route (0 errors)\n");
+    }
 }
 
 #[tokio::test]

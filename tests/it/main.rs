@@ -27,6 +27,8 @@ mod from_record;
 mod fuzz;
 mod hostile;
 mod http_rules;
+#[cfg(target_os = "linux")]
+mod hung_files;
 mod init;
 mod injection;
 mod kept;

@@ -143,6 +143,20 @@ fn the_dashboard_asks_for_its_data_source() {
     }
 }
 
+/// A metric that no panel shows is easily forgotten.
+#[test]
+fn the_dashboard_shows_every_metric_of_deliveries_and_state() {
+    let (page, dashboard) = (read("docs/operations.md"), read("docs/grafana.json"));
+    let parts = ["jackfield_deliver", "jackfield_state", "jackfield_local_deduplication"];
+    let named = named(&page);
+    let metrics: Vec<&String> =
+        named.iter().filter(|name| parts.iter().any(|part| name.starts_with(part))).collect();
+    assert!(metrics.len() >= 6, "{metrics:?}");
+    for metric in metrics {
+        assert!(dashboard.contains(metric.as_str()), "{metric}");
+    }
+}
+
 /// The sample scrape configuration fits the sample table above it.
 #[test]
 fn the_scrape_sample_uses_the_port_of_the_admin_listener() {

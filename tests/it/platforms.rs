@@ -16,7 +16,8 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use jackfield::call::{Call, FailureKind, GivenArguments, Outcome, Reply};
+use jackfield::call::{Call, FailureKind, GivenArguments, Outcome, Reply, ReplyExtension};
+use jackfield::json::JsonText;
 use jackfield::platform::auth::{BadLogin, Login, SCHEMES};
 use jackfield::platform::{
     Answer, Decoded, EncodeStream, Endpoint, Functions, Inbound, PLATFORMS, PathStep, Platform, Settings,
@@ -203,9 +204,10 @@ impl Case {
         assert_eq!(encoder.content_type(), expected["headers"]["Content-Type"], "{name}");
         let mut faults = Vec::new();
         let mut text = Vec::new();
-        if let Some(announced) = self.part("announced").and_then(Value::as_object) {
-            faults.extend(self.faults(platform.route_keys(), platform, announced));
-            text.extend(encoder.begin(announced.clone()));
+        if let Some(announced) = self.part("announced") {
+            let announced = extensions(announced);
+            faults.extend(self.faults(platform.route_keys(), platform, &announced));
+            text.extend(encoder.begin(announced));
             let at_once = events(&text);
             assert!(!at_once.is_empty(), "{name}");
             assert_eq!(at_once[..], expected["events"].as_array().unwrap()[..at_once.len()], "{name}");
@@ -254,7 +256,7 @@ impl Case {
         &self,
         known: &[&str],
         platform: &dyn Platform,
-        own: impl IntoIterator<Item = (&'o String, &'o Value)>,
+        own: impl IntoIterator<Item = &'o ReplyExtension>,
     ) {
         let faults = self.faults(known, platform, own);
         assert_eq!(Value::from(faults), self.expected_faults(), "{}", self.name);
@@ -268,18 +270,19 @@ impl Case {
         &self,
         known: &[&str],
         platform: &dyn Platform,
-        own: impl IntoIterator<Item = (&'o String, &'o Value)>,
+        own: impl IntoIterator<Item = &'o ReplyExtension>,
     ) -> Vec<Value> {
         let mut faults = Vec::new();
-        for (key, value) in own {
-            assert!(known.contains(&key.as_str()), "{}: {key}", self.name);
-            for fault in platform.check_extension(key, &StaticValue::from(value)) {
+        for extension in own {
+            let (key, value) = (&*extension.key, extension.value.to_value());
+            assert!(known.contains(&key), "{}: {key}", self.name);
+            for fault in platform.check_extension(key, &StaticValue::from(&value)) {
                 let path: Vec<_> = fault.path.into_iter().map(step).collect();
                 faults.push(json!({"key": key, "code": fault.code.slug(), "path": path}));
             }
             let (admitted, complaints) = platform.filter_extension(key, value.clone());
             assert_eq!(complaints, [""; 0], "{}", self.name);
-            let whole = if value.is_object() { json!([value]) } else { value.clone() };
+            let whole = if value.is_object() { json!([value]) } else { value };
             assert_eq!(admitted, Some(whole), "{}", self.name);
         }
         faults
@@ -450,10 +453,15 @@ fn outcome(written: &Value) -> Outcome {
     });
     let reply = Reply {
         text: written["text"].as_str().map(ToOwned::to_owned),
-        data: written.get("data").cloned(),
-        extensions: written["own"].as_object().cloned().unwrap_or_default(),
+        data: written.get("data").map(JsonText::from),
+        extensions: extensions(&written["own"]),
     };
     Outcome { reply: reply.into(), failure }
+}
+
+fn extensions(written: &Value) -> Vec<ReplyExtension> {
+    let entries = written.as_object().into_iter().flatten();
+    entries.map(|(key, value)| ReplyExtension::valid(key.clone(), value)).collect()
 }
 
 fn step(step: PathStep) -> Value {

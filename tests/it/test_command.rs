@@ -275,8 +275,10 @@ expect.text = "It is ***."
 "#,
     );
     let shown = shown(&run(folder.path(), &[]));
-    assert!(shown.contains("expected  It is ***.\n        found     It is 4711.\n"), "{shown}");
-    let hidden = "expected  It is ***.\n        found     It is ***.\n        `***` stands for a secret\n";
+    assert!(shown.contains("expected  It is \\*\\*\\*.\n        found     It is 4711.\n"), "{shown}");
+    // The stars of the test are not those of the secret.
+    let hidden =
+        "expected  It is \\*\\*\\*.\n        found     It is ***.\n        `***` stands for a secret\n";
     assert!(shown.contains(hidden) && !shown.contains("hunter2"), "{shown}");
 }
 

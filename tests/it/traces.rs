@@ -308,6 +308,21 @@ async fn without_tracing_the_trace_context_is_forwarded_unchanged() {
 }
 
 #[tokio::test]
+async fn a_traceparent_of_the_table_is_kept_by_every_attempt() {
+    let upstream = Upstream::new(|_| Reply::status(503, &json!({}))).await;
+    let proxy = Proxy::over(
+        &upstream,
+        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n\
+         retry = { attempts = 2, backoff = \"1ms\" }\n\
+         [routes.own]\nupstream = \"api\"\nrequest = { path = \"/\", headers = { traceparent = \"mine\" } }\n",
+    )
+    .await;
+    call(&proxy, "own", &json!({}), &[("traceparent", &caller("01"))]).await;
+    let sent: Vec<_> = upstream.take().iter().map(|seen| seen.header("traceparent")).collect();
+    assert_eq!(sent, [["mine"], ["mine"]]);
+}
+
+#[tokio::test]
 async fn sampling_records_a_share_of_traces_and_all_that_are_already_sampled() {
     let mut collector = Collector::new().await;
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;

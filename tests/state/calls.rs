@@ -18,6 +18,8 @@ with_each_engine!(
     followers_are_late_without_an_answer,
     expired_calls_are_purged,
     only_one_of_many_leads,
+    many_calls_are_claimed_marked_and_settled_at_the_same_time,
+    a_mark_is_kept_although_the_lease_is_renewed_at_the_same_time,
 );
 
 const KEY: [u8; 32] = [1; 32];
@@ -180,4 +182,40 @@ async fn only_one_of_many_leads(world: &World) {
     let leaders = claims.iter().filter(|claim| matches!(claim, CallClaim::Leader(_))).count();
     let followers = claims.iter().filter(|claim| matches!(claim, CallClaim::InFlight(_))).count();
     assert_eq!((leaders, followers), (1, 29));
+}
+
+async fn many_calls_are_claimed_marked_and_settled_at_the_same_time(world: &World) {
+    let instances = world.instances(HOUR);
+    let stores = [instances.open(), instances.open()];
+    // The instances get the calls in opposite orders.
+    let calls = (0..40_u8).chain((0..40).rev()).enumerate().map(|(at, call)| {
+        let store = stores[at / 40].clone();
+        async move {
+            let CallClaim::Leader(lease) = store.claim_call([call; 32], TERMS).await.unwrap() else {
+                return false;
+            };
+            let (marked, renewed) = tokio::join!(store.mark_sent(&lease), store.renew_call(&lease));
+            assert_eq!((marked, renewed), (Ok(LeaseState::Held), Ok(LeaseState::Held)));
+            let settled = store.settle(&lease, sensitive(&call.to_string()), HOUR).await;
+            assert_eq!(settled, Ok(LeaseState::Held));
+            true
+        }
+    });
+    let led = futures_util::future::join_all(calls).await;
+    assert_eq!(led.iter().filter(|led| **led).count(), 40);
+    for call in 0..40_u8 {
+        let kept = CallClaim::Kept(call.to_string().into_bytes());
+        assert_eq!(stores[usize::from(call % 2)].claim_call([call; 32], TERMS).await, Ok(kept));
+    }
+}
+
+async fn a_mark_is_kept_although_the_lease_is_renewed_at_the_same_time(world: &World) {
+    let store = world.store();
+    for call in 0..20 {
+        let Ok(CallClaim::Leader(lease)) = store.claim_call([call; 32], ENDED).await else { panic!() };
+        let renew = || store.renew_call(&lease);
+        let (.., marked, _, _) = tokio::join!(renew(), renew(), store.mark_sent(&lease), renew(), renew());
+        assert_eq!(marked, Ok(LeaseState::Held));
+        assert_eq!(store.claim_call([call; 32], TERMS).await, Ok(CallClaim::Unconfirmed));
+    }
 }

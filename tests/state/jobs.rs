@@ -16,6 +16,7 @@ with_each_engine!(
     a_dead_job_is_kept_and_runs_no_more,
     a_job_of_a_dead_instance_is_leased_by_another,
     a_renewed_lease_is_held,
+    many_jobs_are_renewed_and_finished_at_the_same_time,
     ordered_jobs_run_one_after_the_other,
     a_dead_or_dropped_job_lets_the_next_of_its_order_run,
     an_ordered_job_that_is_retried_waits_for_its_turn,
@@ -124,6 +125,34 @@ async fn a_renewed_lease_is_held(world: &World) {
     store.finish(&leases[1], JobOutcome::Delivered).await.unwrap();
     assert_eq!(store.renew_jobs(&leases).await, Ok(vec![leases[1].id]));
     assert_eq!(store.renew_jobs(&[]).await, Ok(Vec::new()));
+}
+
+async fn many_jobs_are_renewed_and_finished_at_the_same_time(world: &World) {
+    const ORDERS: usize = 20;
+    let store = world.store();
+    for at in 0..ORDERS {
+        let conversation = format!("c-{at}");
+        for new in [ordered("first", &conversation), ordered("second", &conversation), job("free")] {
+            store.append_job(new).await.unwrap();
+        }
+    }
+    let leased = store.lease_jobs(100).await.unwrap();
+    assert_eq!(leased.len(), 2 * ORDERS);
+    let leases: Vec<_> = leased.iter().rev().map(|job| job.lease.clone()).collect();
+    let finish = |lease| {
+        let store = store.clone();
+        async move { store.finish(&lease, JobOutcome::Delivered).await }
+    };
+    let finishing = futures_util::future::join_all(leases.iter().cloned().map(finish));
+    let renewing = async {
+        for _ in 0..10 {
+            store.renew_jobs(&leases).await.unwrap();
+        }
+    };
+    let (finished, ()) = tokio::join!(finishing, renewing);
+    assert!(finished.iter().all(|finished| *finished == Ok(LeaseState::Held)), "{finished:?}");
+    let leased = store.lease_jobs(100).await.unwrap();
+    assert_eq!((leased.len(), names(&leased).contains(&"first")), (ORDERS, false));
 }
 
 async fn ordered_jobs_run_one_after_the_other(world: &World) {

@@ -29,7 +29,7 @@ while read -r command; do
     case $command in
         start) start ;;
         stop) kill -QUIT "$pid"; wait "$pid" ;;
-        kill) kill -KILL "$pid"; wait "$pid"; sleep 0.1; rm -f "$FOLDER/data/postmaster.pid" ;;
+        kill) kill -KILL "$pid"; wait "$pid" 2>/dev/null; sleep 0.1; rm -f "$FOLDER/data/postmaster.pid" ;;
     esac
     echo done
 done

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::lang::template::Names;
 use crate::plan::replies::Extension;
@@ -70,7 +72,8 @@ pub(in crate::compile) fn compile(
             };
             check(cx, platform, known, node);
             if let Some(value) = json::compile(cx, node, names) {
-                out.push(Extension { platform: platform.name(), key: known, value });
+                let is_valid = is_always_valid(platform, known, node);
+                out.push(Extension { platform: platform.name(), key: known, value, is_valid });
             }
         }
     }
@@ -90,6 +93,27 @@ fn check(cx: &mut Cx<'_>, platform: &dyn Platform, key: &str, node: &Node) {
         );
         let span = place(node, &problem.path, about_key);
         cx.report(Diagnostic::new(problem.code, span, problem.message).maybe_help(problem.help));
+    }
+}
+
+/// Whether the platform accepts the value and leaves it as it is, whatever its expressions evaluate to.
+fn is_always_valid(platform: &dyn Platform, key: &str, node: &Node) -> bool {
+    let sample = least_valid(node);
+    let (accepted, problems) = platform.filter_extension(key, sample.clone());
+    problems.is_empty() && accepted == Some(sample)
+}
+
+/// The value with the results of its expressions that are accepted least: null, which no documented value may be, and a
+/// string that is no keyword.
+fn least_valid(node: &Node) -> Value {
+    match (static_value(node), &node.value) {
+        (StaticValue::Any, _) => Value::Null,
+        (StaticValue::Text, _) => "\0".into(),
+        (_, Kind::List(items)) => items.iter().map(least_valid).collect(),
+        (_, Kind::Table(entries)) => {
+            Value::Object(entries.iter().map(|(key, node)| (key.value.clone(), least_valid(node))).collect())
+        }
+        _ => node.to_json(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! `[routes.x.args]` and `args_schema`: a route's arguments, compiled to one JSON Schema.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value, json};
 
 use crate::diagnostic::{Code, Diagnostic, Span, suggest};
 use crate::lang::template::Fields;
+use crate::lang::value::order;
 use crate::plan::arguments::{Arguments, FORMATS};
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawArgument, RawRoute};
@@ -277,15 +279,15 @@ fn check_keys(raw: &RawArgument, kind: &str, depth: usize, cx: &mut Cx<'_>) {
 
 /// `min` and `max`.
 fn add_range(raw: &RawArgument, schema: &mut Map<String, Value>, cx: &mut Cx<'_>) {
-    let min = limit(&raw.min, cx);
-    let max = limit(&raw.max, cx);
+    let min = limit(&raw.min, cx).map(Value::Number);
+    let max = limit(&raw.max, cx).map(Value::Number);
     if let (Some(min), Some(max)) = (&min, &max)
-        && min.as_f64() > max.as_f64()
+        && order(min.into(), max.into()) == Some(Ordering::Greater)
     {
         reversed(raw.min.span(), cx);
     }
     for (key, number) in [("minimum", min), ("maximum", max)] {
-        schema.extend(number.map(|number| (key.to_owned(), Value::Number(number))));
+        schema.extend(number.map(|number| (key.to_owned(), number)));
     }
 }
 

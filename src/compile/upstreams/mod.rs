@@ -172,7 +172,7 @@ fn upstream(
     let credential_source = credential::source(name, raw);
     let (retry, policy, slot) = (retry?, policy?, slot?);
     let delivery = Delivery { target, auth, credential, credential_source, retry, hedge, policy, slot };
-    Some(Upstream { base_url: base_url?, delivery })
+    Some(Upstream { base_url: Arc::new(base_url?), delivery })
 }
 
 /// The part of an upstream that the transport needs.

@@ -13,7 +13,7 @@ use crate::lang::pattern::{BadPattern, Pattern};
 
 use super::placeholders::Placeholders;
 use super::relation::Relation;
-use super::{BadPath, ChildKey, PathSegment, all_from, step};
+use super::{BadPath, ChildKey, Matches, PathSegment, all_from, step};
 
 /// A condition on one value.
 #[derive(Debug, Clone)]
@@ -187,7 +187,7 @@ impl FilterPath {
         Ok(Self { from_root, segments: compiled.collect::<Result<_, _>>()? })
     }
 
-    fn found<'v>(&self, candidate: Candidate<'_, 'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
+    fn found<'v>(&self, candidate: Candidate<'_, 'v>, visits: &mut usize) -> Option<Matches<'v>> {
         let from = if self.from_root { candidate.known.root } else { candidate.item };
         all_from(&self.segments, Candidate { item: from, ..candidate }, visits)
     }

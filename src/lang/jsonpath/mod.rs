@@ -16,6 +16,7 @@ use std::ops::{ControlFlow, Range};
 
 use jsonpath_rust::parser::model::{Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
+use smallvec::SmallVec;
 
 use crate::diagnostic::Code;
 use crate::json::{Kind, ValueRef};
@@ -222,14 +223,14 @@ impl JsonPath {
         value: ValueRef<'v>,
         bound: &'v [ValueRef<'v>],
         visits: &mut usize,
-    ) -> Vec<ValueRef<'v>> {
+    ) -> Matches<'v> {
         match &self.path {
             PathKind::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
             PathKind::General(segments) => {
                 let known = Known { root: value, bound };
                 all_from(segments, Candidate { known: &known, item: value }, visits).unwrap_or_else(|| {
                     *visits = 0;
-                    Vec::new()
+                    Matches::new()
                 })
             }
         }
@@ -280,13 +281,16 @@ impl ChildKey {
     }
 }
 
+/// The matches of a path. A handful of them, as of most paths, is not on the heap.
+pub(crate) type Matches<'v> = SmallVec<[ValueRef<'v>; 8]>;
+
 /// All matches of `segments` below a value; `None` if `visits` are used up.
 fn all_from<'v>(
     segments: &[PathSegment],
     candidate: Candidate<'_, 'v>,
     visits: &mut usize,
-) -> Option<Vec<ValueRef<'v>>> {
-    let mut found = Vec::new();
+) -> Option<Matches<'v>> {
+    let mut found = Matches::new();
     let take = |value| {
         found.push(value);
         ControlFlow::Continue(())
@@ -355,7 +359,7 @@ mod tests {
         let document = Document::parse(value.to_string().into()).unwrap();
         let document = SharedValue::whole(Arc::new(document));
         let mut visits_of_document = *visits;
-        let trees = |found: Vec<ValueRef<'_>>| found.into_iter().map(ValueRef::to_value).collect::<Vec<_>>();
+        let trees = |found: Matches<'_>| found.into_iter().map(ValueRef::to_value).collect::<Vec<_>>();
         let found = trees(path.all(value.into(), &[], visits));
         assert_eq!(trees(path.all(document.get(), &[], &mut visits_of_document)), found, "{path}");
         assert_eq!(visits_of_document, *visits, "{path}");

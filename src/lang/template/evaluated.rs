@@ -24,14 +24,6 @@ impl Evaluated<'_> {
         }
     }
 
-    /// The value as an owned tree.
-    pub(crate) fn into_value(self) -> Value {
-        match self {
-            Self::Ref(value) => value.to_value(),
-            Self::Owned(value) => value,
-        }
-    }
-
     /// The member or item called `name`; `None` if there is none.
     pub(super) fn part(self, name: &str) -> Option<Self> {
         match self {

@@ -1,12 +1,12 @@
 //! JSON trees with expressions in their strings: request bodies, `data` and extension values.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::guard::ExpansionFilter;
-use crate::json::{push_string, push_value};
+use crate::json::{JsonText, push_string, push_value};
 
 use super::place::QuotedSink;
-use super::{Evaluated, MAX_RENDERED_BYTES, RenderError, Scope, Sink as _, Template, TextSink};
+use super::{MAX_RENDERED_BYTES, RenderError, Scope, Sink as _, Template};
 use crate::lang::value::Scale;
 
 /// A JSON tree in which strings may be templates.
@@ -28,8 +28,15 @@ impl JsonTemplate {
         &self,
         scope: &Scope<'_>,
         guard: ExpansionFilter,
-    ) -> Result<Option<Value>, RenderError> {
-        self.render_within(&mut { MAX_RENDERED_BYTES }, scope, guard)
+    ) -> Result<Option<JsonText>, RenderError> {
+        let mut out = String::with_capacity(256);
+        let writer = &mut Writer { out: &mut out, left: MAX_RENDERED_BYTES, scope, guard };
+        Ok(writer.write(self)?.then(|| JsonText::written(out)))
+    }
+
+    /// Renders the value as a tree; `None` if it is a single expression whose value is missing or null.
+    pub(crate) fn to_value(&self, scope: &Scope<'_>) -> Result<Option<Value>, RenderError> {
+        Ok(self.render(scope, ExpansionFilter::default())?.map(|json| json.to_value()))
     }
 
     /// The tree as written, for people.
@@ -44,117 +51,80 @@ impl JsonTemplate {
         }
     }
 
-    /// Renders the tree, and subtracts the size from `left`. Literals from the table do not count.
-    fn render_within(
-        &self,
-        left: &mut usize,
-        scope: &Scope<'_>,
-        guard: ExpansionFilter,
-    ) -> Result<Option<Value>, RenderError> {
-        Ok(Some(match self {
-            Self::Literal(value) => value.clone(),
-            Self::Sole(template) => match template.evaluate(scope)? {
-                Some(value) if !value.get().is_null() => {
-                    Scale::WORK.take(value.get(), left).ok_or(RenderError::TooLarge)?;
-                    guard.value(value.into_value())
-                }
-                _ => return Ok(None),
-            },
-            Self::Text(template) => {
-                let mut text = TextSink::new(guard);
-                template.render(scope, &mut text)?;
-                let text = text.into_text();
-                *left = left.checked_sub(text.len()).ok_or(RenderError::TooLarge)?;
-                Value::String(text)
-            }
-            Self::List(items) => {
-                let mut list = Vec::with_capacity(items.len());
-                for item in items {
-                    // Leaving out an item would move the others. So null stays null, and a missing value is an error.
-                    match item.render_within(left, scope, guard)? {
-                        Some(value) => list.push(value),
-                        None => list.push(item.null_or_missing(scope)?),
-                    }
-                }
-                Value::Array(list)
-            }
-            Self::Object(entries) => {
-                let mut object = Map::with_capacity(entries.len());
-                for (key, template) in entries {
-                    if let Some(value) = template.render_within(left, scope, guard)? {
-                        object.insert(key.clone(), value);
-                    }
-                }
-                Value::Object(object)
-            }
-        }))
-    }
-
     /// Writes the value as JSON. Returns `false` and writes nothing if it is a single expression whose value is missing
     /// or null. Its key is then left out.
     pub(crate) fn write(&self, out: &mut String, scope: &Scope<'_>) -> Result<bool, RenderError> {
-        self.write_within(&mut { MAX_RENDERED_BYTES }, out, scope)
+        Writer { out, left: MAX_RENDERED_BYTES, scope, guard: ExpansionFilter::default() }.write(self)
     }
+}
 
-    fn write_within(
-        &self,
-        left: &mut usize,
-        out: &mut String,
-        scope: &Scope<'_>,
-    ) -> Result<bool, RenderError> {
-        match self {
-            Self::Literal(value) => push_value(out, value),
-            Self::Sole(template) => match template.evaluate(scope)? {
+/// Writes a tree as JSON.
+struct Writer<'w> {
+    out: &'w mut String,
+    /// How many bytes may still be rendered. Literals from the table do not count.
+    left: usize,
+    scope: &'w Scope<'w>,
+    guard: ExpansionFilter,
+}
+
+impl Writer<'_> {
+    /// Returns `false` and writes nothing for a single expression whose value is missing or null.
+    fn write(&mut self, tree: &JsonTemplate) -> Result<bool, RenderError> {
+        match tree {
+            JsonTemplate::Literal(value) => push_value(self.out, value),
+            JsonTemplate::Sole(template) => match template.evaluate(self.scope)? {
                 Some(value) if !value.get().is_null() => {
-                    Scale::WORK.take(value.get(), left).ok_or(RenderError::TooLarge)?;
-                    value.get().write_json(out);
+                    Scale::WORK.take(value.get(), &mut self.left).ok_or(RenderError::TooLarge)?;
+                    self.guard.push_json(self.out, value.get());
                 }
                 _ => return Ok(false),
             },
-            Self::Text(template) => {
-                out.push('"');
-                let mut text = QuotedSink::new(out);
-                template.render(scope, &mut text)?;
-                *left = left.checked_sub(text.len()).ok_or(RenderError::TooLarge)?;
-                out.push('"');
+            JsonTemplate::Text(template) => {
+                self.out.push('"');
+                let mut text = QuotedSink::new(self.out, self.guard);
+                template.render(self.scope, &mut text)?;
+                self.left = self.left.checked_sub(text.len()).ok_or(RenderError::TooLarge)?;
+                self.out.push('"');
             }
-            Self::List(items) => {
-                out.push('[');
+            JsonTemplate::List(items) => {
+                self.out.push('[');
                 for (at, item) in items.iter().enumerate() {
                     if at > 0 {
-                        out.push(',');
+                        self.out.push(',');
                     }
-                    // As in `render_within`, an item cannot be left out.
-                    if !item.write_within(left, out, scope)? {
-                        push_value(out, &item.null_or_missing(scope)?);
-                    }
+                    self.item(item)?;
                 }
-                out.push(']');
+                self.out.push(']');
             }
-            Self::Object(entries) => {
-                out.push('{');
-                let first = out.len();
-                for (key, template) in entries {
-                    let before = out.len();
+            JsonTemplate::Object(entries) => {
+                self.out.push('{');
+                let first = self.out.len();
+                for (key, value) in entries {
+                    let before = self.out.len();
                     if before > first {
-                        out.push(',');
+                        self.out.push(',');
                     }
-                    push_string(out, key);
-                    out.push(':');
-                    if !template.write_within(left, out, scope)? {
-                        out.truncate(before);
+                    push_string(self.out, key);
+                    self.out.push(':');
+                    if !self.write(value)? {
+                        self.out.truncate(before);
                     }
                 }
-                out.push('}');
+                self.out.push('}');
             }
         }
         Ok(true)
     }
 
-    fn null_or_missing(&self, scope: &Scope<'_>) -> Result<Value, RenderError> {
-        match self {
-            Self::Sole(template) => template.required(scope).map(Evaluated::into_value),
-            _ => Ok(Value::Null),
+    /// Leaving out an item would move the others. So null stays null, and a missing value is an error.
+    fn item(&mut self, item: &JsonTemplate) -> Result<(), RenderError> {
+        if self.write(item)? {
+            return Ok(());
         }
+        if let JsonTemplate::Sole(template) = item {
+            template.required(self.scope)?;
+        }
+        self.out.push_str("null");
+        Ok(())
     }
 }

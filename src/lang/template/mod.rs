@@ -25,7 +25,7 @@ mod written_name;
 use serde_json::Value;
 use thiserror::Error;
 
-pub(crate) use compile::{Compiler, TemplateOrigin, TemplateText, TemplateUsage};
+pub(crate) use compile::{Compiler, MAKE_READABLE, TemplateOrigin, TemplateText, TemplateUsage};
 pub(crate) use evaluated::{Evaluated, is_truthy};
 pub(crate) use fields::Fields;
 pub(crate) use names::{MemoryNames, Names, RESERVED, StepNames};

@@ -8,7 +8,7 @@ use serde_json::Value;
 pub(crate) use xml::XmlSink;
 
 use crate::guard::ExpansionFilter;
-use crate::json::{Kind, ValueRef, push_escaped};
+use crate::json::{JsonText, Kind, ValueRef, push_escaped};
 
 use crate::percent;
 
@@ -171,29 +171,36 @@ impl Sink for HeaderSink {
 /// The content of a JSON string, written directly into a JSON document.
 pub(super) struct QuotedSink<'o> {
     out: &'o mut String,
+    guard: ExpansionFilter,
     /// The length of the text without escapes, in bytes.
     rendered: usize,
 }
 
 impl<'o> QuotedSink<'o> {
-    pub(super) fn new(out: &'o mut String) -> Self {
-        Self { out, rendered: 0 }
-    }
-
-    fn push(&mut self, text: &str) {
-        push_escaped(self.out, text);
-        self.rendered += text.len();
+    pub(super) fn new(out: &'o mut String, guard: ExpansionFilter) -> Self {
+        Self { out, guard, rendered: 0 }
     }
 }
 
 impl Sink for QuotedSink<'_> {
     fn literal(&mut self, text: &str) -> Result<(), RenderError> {
-        self.push(text);
+        // No escape begins or ends with a character of a pair, so pairs can be found in the escaped text.
+        self.guard.split_before(self.out, text);
+        push_escaped(self.out, text);
+        self.rendered += text.len();
         Ok(())
     }
 
     fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
-        self.push(&value.to_text());
+        let text = value.to_text();
+        if self.guard.sigils.is_empty() || !text.contains('{') {
+            push_escaped(self.out, &text);
+        } else {
+            let mut escaped = String::with_capacity(text.len());
+            push_escaped(&mut escaped, &text);
+            self.guard.push_value(self.out, &escaped);
+        }
+        self.rendered += text.len();
         Ok(())
     }
 
@@ -225,9 +232,10 @@ impl JsonSink {
         }
     }
 
-    /// Parses the rendered text.
-    pub(crate) fn into_json(self) -> Result<Value, RenderError> {
-        serde_json::from_str(&self.text).map_err(|error| {
+    /// The rendered JSON, in its compact form.
+    pub(crate) fn into_json(self) -> Result<JsonText, RenderError> {
+        let parsed: Result<Value, _> = serde_json::from_str(&self.text);
+        parsed.map(JsonText::from).map_err(|error| {
             place_error(format!(
                 "the template file does not make valid JSON (line {}, column {})",
                 error.line(),
@@ -352,7 +360,8 @@ mod tests {
             &[Ok(r#"{"a": "q\" "#), Err(evil.clone()), Ok(r#"", "b": "#), Err(evil.clone()), Ok("}")],
         )
         .unwrap();
-        assert_eq!(sink.into_json(), Ok(json!({"a": format!("q\" {}", evil.as_str().unwrap()), "b": evil})));
+        let expected = json!({"a": format!("q\" {}", evil.as_str().unwrap()), "b": evil});
+        assert_eq!(sink.into_json(), Ok(expected.into()));
     }
 
     fn xml(pieces: &[Result<&str, Value>]) -> Result<String, RenderError> {
@@ -440,7 +449,7 @@ mod tests {
             let mut sink = JsonSink::new(guard);
             let text = format!("\"{before}");
             fill(&mut sink, &[Ok(&text), Err(json!(value)), Ok(&format!("{after}\""))]).unwrap();
-            assert_eq!(sink.into_json(), Ok(json!(expected)), "{before} {value} {after}");
+            assert_eq!(sink.into_json(), Ok(json!(expected).into()), "{before} {value} {after}");
         }
     }
 

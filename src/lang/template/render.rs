@@ -1,5 +1,7 @@
 //! Rendering: runs the operations of a template with the values of one call, and writes the pieces to a place.
 
+use smallvec::SmallVec;
+
 use super::evaluated::{Evaluated, is_empty, is_truthy};
 use super::helper::HelperOutput;
 use super::indent::IndentSink;
@@ -146,7 +148,7 @@ impl Expr {
             Self::Path(path) => return Ok(path.look_up(scope, frame).map(Evaluated::Ref)),
             Self::Helper { helper, params, named } => (helper, params, named),
         };
-        let mut values = Vec::with_capacity(params.len());
+        let mut values = SmallVec::<[_; 3]>::new();
         for expr in params {
             match expr.evaluate(scope, frame, steps)? {
                 Some(value) => values.push(value),
@@ -155,7 +157,7 @@ impl Expr {
                 None => return Ok(None),
             }
         }
-        let mut by_name = Vec::with_capacity(named.len());
+        let mut by_name = SmallVec::<[_; 1]>::new();
         for (name, expr) in named {
             by_name.push((*name, expr.required(scope, frame, steps)?));
         }

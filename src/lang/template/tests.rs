@@ -191,7 +191,8 @@ fn length_is_that_of_javascript() {
         assert_eq!(text(template).as_deref(), Ok(expected), "{template}");
     }
     let sole = World::new().compile("{{days.length}}").unwrap();
-    let value = with_scope(|scope| sole.evaluate(scope).map(|value| value.map(Evaluated::into_value)));
+    let value =
+        with_scope(|scope| sole.evaluate(scope).map(|value| value.map(|value| value.get().to_value())));
     assert_eq!(value, Ok(Some(json!(2))));
     for template in ["{{args.nights.length}}", "{{args.length}}"] {
         let faults = World::new().compile(template).expect_err(template);
@@ -306,8 +307,9 @@ fn a_single_expression_keeps_its_type() {
     ] {
         let compiled = World::new().compile(template).unwrap();
         assert!(compiled.is_sole(), "{template}");
-        let value =
-            with_scope(|scope| compiled.evaluate(scope).map(|value| value.map(Evaluated::into_value)));
+        let value = with_scope(|scope| {
+            compiled.evaluate(scope).map(|value| value.map(|value| value.get().to_value()))
+        });
         assert_eq!(value, Ok(expected), "{template}");
     }
     assert!(!World::new().compile(" {{temp}}").unwrap().is_sole());

@@ -141,7 +141,7 @@ impl Exporter {
             };
             add(&self.counts.exported, count - lost);
             add(&self.counts.dropped, lost);
-            self.report_lost(lost, &masks.hide(&why));
+            self.report_lost(lost, &masks.show(&why));
         }
     }
 
@@ -180,7 +180,7 @@ impl Exporter {
             target: Arc::clone(&traces.delivery.target),
             step: None,
             method: Method::POST,
-            url: traces.endpoint.clone(),
+            url: traces.endpoint.clone().into(),
             headers: traces.headers.clone(),
             body: Some(body.map_err(|error| error.to_string())?.into()),
         };
@@ -192,9 +192,13 @@ impl Exporter {
             repeatable: true,
             overdue: None,
             resources: &self.resources,
-            spans: &AttemptSpans::new(None),
+            spans: &AttemptSpans::new(None, &request),
         };
-        match traces.delivery.deliver(request, options, &mut delivery::DeliveryLog::default()).await {
+        match traces
+            .delivery
+            .deliver(&mut Arc::new(request), options, &mut delivery::DeliveryLog::default())
+            .await
+        {
             Ok(response) if response.status.is_success() => Ok(response),
             Ok(response) => Err(format!("status {}", response.status.as_u16())),
             Err(error) => Err(error.to_string()),

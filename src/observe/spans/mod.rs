@@ -132,7 +132,7 @@ fn push_step(step: &Step, record: &StepRecord, run_steps: u64, spans: &mut Vec<T
         });
     }
     let send = push_phases(&record.phase_times, parent, Phase::Send, spans);
-    if let Some(request) = &record.delivery.request {
+    if let Some(request) = &record.request {
         let mut attempts: Vec<&AttemptRecord> = record.attempts.iter().collect();
         attempts.sort_by_key(|attempt| attempt.began);
         let attempts = (0..).zip(attempts);
@@ -144,11 +144,11 @@ fn push_step(step: &Step, record: &StepRecord, run_steps: u64, spans: &mut Vec<T
 fn attempt_span(attempt: &AttemptRecord, before: u32, request: &Request, parent: u64) -> Option<TraceSpan> {
     let mut attributes = vec![
         ("http.request.method", Value::from(request.method.as_str())),
-        ("url.scheme", request.url.scheme().into()),
+        ("url.scheme", request.url.origin().scheme().into()),
         ("peer.service", request.target.name.as_str().into()),
     ];
-    attributes.extend(request.url.host_str().map(|host| ("server.address", host.into())));
-    attributes.extend(request.url.port_or_known_default().map(|port| ("server.port", port.into())));
+    attributes.extend(request.url.origin().host_str().map(|host| ("server.address", host.into())));
+    attributes.extend(request.url.origin().port_or_known_default().map(|port| ("server.port", port.into())));
     attributes.extend((before > 0).then_some(("http.request.resend_count", before.into())));
     let mut error = None;
     match &attempt.result {

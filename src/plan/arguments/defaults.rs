@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::Validated;
 use super::shape::{Converter, Path, Shape};
-use crate::guard::ExpansionFilter;
 use crate::lang::template::Scope;
 use crate::lang::template::json::JsonTemplate;
 
@@ -36,7 +35,7 @@ impl CallDefault {
         let mut value = None;
         fill(args, &self.place, shape, &mut |shape| {
             value
-                .get_or_insert_with(|| self.value.render(scope, ExpansionFilter::default()).ok().flatten())
+                .get_or_insert_with(|| self.value.to_value(scope).ok().flatten())
                 .as_ref()
                 .map(|value| converter.value(shape, value.into(), Path::Top))
         });

@@ -27,15 +27,11 @@ pub(super) fn problems(error: &ValidationError<'_>, root: &Value) -> Vec<String>
             required(&format!("{pointer}/{name}"), root)
         }
         ValidationErrorKind::Type { kind } => must(format!("be {}", type_words(kind))),
-        ValidationErrorKind::Enum { options } => {
-            let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
-            must(format!("be one of {}", options.iter().map(plain).collect::<Vec<_>>().join(", ")))
+        // The rules of `exact`.
+        ValidationErrorKind::Custom { keyword, message } if matches!(&**keyword, "enum" | "const") => {
+            must(message.clone())
         }
-        ValidationErrorKind::Constant { expected_value } => must(format!("be {}", plain(expected_value))),
-        ValidationErrorKind::Minimum { limit } => limited(format!("be at least {limit}")),
-        ValidationErrorKind::Maximum { limit } => limited(format!("be at most {limit}")),
-        ValidationErrorKind::ExclusiveMinimum { limit } => limited(format!("be more than {limit}")),
-        ValidationErrorKind::ExclusiveMaximum { limit } => limited(format!("be less than {limit}")),
+        ValidationErrorKind::Custom { message, .. } => limited(message.clone()),
         ValidationErrorKind::MultipleOf { multiple_of } => limited(format!("be a multiple of {multiple_of}")),
         ValidationErrorKind::MinLength { limit } => {
             limited(format!("have at least {}", counted(*limit, "character")))
@@ -134,7 +130,8 @@ fn subject(pointer: &str) -> String {
     items.iter().rev().fold(format!("argument `{path}`"), |subject, item| format!("item {item} of {subject}"))
 }
 
-fn plain(value: &Value) -> String {
+/// A value as the model is told.
+pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 

@@ -66,7 +66,7 @@ impl BodyTemplate {
             Self::JsonFile { template, content_type } => {
                 let mut sink = JsonSink::new(ExpansionFilter::default());
                 template.render(scope, &mut sink).map_err(in_part("body_file"))?;
-                let body = sink.into_json().map_err(in_part("body_file"))?.to_string();
+                let body = sink.into_json().map_err(in_part("body_file"))?.into_string();
                 Ok((Some(content_type.clone()), Some(body.into())))
             }
             Self::XmlFile { template, content_type } => {

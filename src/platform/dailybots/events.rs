@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use crate::diagnostic::{Code, suggest};
+use crate::json::{push_string, push_value};
 use crate::platform::shape::{
     self, ActionFault, ActionForm, ActionShape, below, check, optional, required, strict,
 };
@@ -266,21 +267,26 @@ fn push_one(out: &mut String, mut event: Map<String, Value>) {
     }
 }
 
-/// Appends the action that carries the result. `id` is omitted if the request had none.
+/// Appends the action that carries the result, which is JSON. `id` is omitted if the request had none.
 pub(super) fn push_result(
     out: &mut String,
     function: &str,
-    id: Option<Value>,
-    arguments: Value,
-    result: Value,
+    id: Option<&Value>,
+    arguments: &Value,
+    result: &str,
 ) {
-    let mut values = Map::new();
-    values.insert("function_name".into(), function.into());
-    values.extend(id.map(|id| ("tool_call_id".to_owned(), id)));
-    values.insert(ARGUMENTS.into(), arguments);
-    values.insert("result".into(), result);
-    let arguments = named_values(Value::Object(values));
-    push(out, ACTION, &json!({"service": "llm", "action": "function_result", "arguments": arguments}));
+    out.push_str("event: action\ndata: {\"service\":\"llm\",\"action\":\"function_result\",\"arguments\":[");
+    out.push_str("{\"name\":\"function_name\",\"value\":");
+    push_string(out, function);
+    if let Some(id) = id {
+        out.push_str("},{\"name\":\"tool_call_id\",\"value\":");
+        push_value(out, id);
+    }
+    out.push_str("},{\"name\":\"arguments\",\"value\":");
+    push_value(out, arguments);
+    out.push_str("},{\"name\":\"result\",\"value\":");
+    out.push_str(result);
+    out.push_str("}]}\n\n");
 }
 
 /// Appends the closing event. Clients ignore a server-sent event without data, so it has an empty object.
@@ -513,7 +519,8 @@ mod tests {
         let hostile = "a\r\n\r\nevent: close\rdata: {}\n\n\u{2028}";
         push_all(&mut out, Some(json!({"update_config": {hostile: {hostile: hostile}}})));
         push_all(&mut out, Some(json!({"action": "tts:say", "arguments": {"text": hostile}})));
-        push_result(&mut out, hostile, Some(json!(hostile)), json!(hostile), json!(hostile));
+        let value = json!(hostile);
+        push_result(&mut out, hostile, Some(&value), &value, &value.to_string());
         push_close(&mut out);
         assert!(!out.contains('\r'), "{out}");
         let lines: Vec<&str> = out.lines().collect();

@@ -13,8 +13,8 @@ use super::{
     Answer, BadRequest, DeclareKey, DeclareType, Decoded, EncodeStream, Endpoint, ExtensionFault, Functions,
     Inbound, Platform, Settings, StaticValue, ToolSpec, payload,
 };
-use crate::call::{Call, Context, GivenArguments, Outcome};
-use crate::json::{SharedValue, to_map};
+use crate::call::{Call, Context, GivenArguments, Outcome, ReplyExtension};
+use crate::json::{JsonText, SharedValue, to_map};
 
 const NAME: &str = "dailybots";
 
@@ -219,18 +219,19 @@ impl EncodeStream for ResultStream {
         "text/event-stream"
     }
 
-    fn begin(&mut self, mut extensions: Map<String, Value>) -> Bytes {
+    fn begin(&mut self, extensions: Vec<ReplyExtension>) -> Bytes {
         let mut out = String::new();
-        events::push_all(&mut out, extensions.remove(BEFORE));
+        let before = extensions.into_iter().find(|extension| extension.key == BEFORE);
+        events::push_all(&mut out, before.map(|before| before.value.to_value()));
         out.into()
     }
 
     fn end(&mut self, outcome: Outcome) -> Bytes {
         let mut out = String::new();
-        events::push_all(&mut out, outcome.reply.extensions.get(EVENTS).cloned());
+        events::push_all(&mut out, outcome.reply.extension(EVENTS).map(JsonText::to_value));
         let (id, arguments) = (self.id.take(), self.arguments.take());
         let result = payload::result_object(&outcome);
-        events::push_result(&mut out, &self.function, id, arguments, result);
+        events::push_result(&mut out, &self.function, id.as_ref(), &arguments, &result);
         events::push_close(&mut out);
         out.into()
     }
@@ -289,7 +290,7 @@ mod tests {
     #[test]
     fn a_stream_without_events_ends_with_the_result() {
         let mut stream = ResultStream { function: "f".into(), id: None, arguments: json!({"a": 1}) };
-        assert_eq!(stream.begin(Map::new()), "");
+        assert_eq!(stream.begin(Vec::new()), "");
         let reply = crate::call::Reply::text("Slow.");
         let failure = Some(crate::call::FailureKind::Timeout);
         let text = stream.end(Outcome { reply: reply.into(), failure });

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, BadRequest, Decoded, Encode, Functions, Inbound, Platform, Settings, payload};
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome};
-use crate::json::{ObjectWriter, push_string, push_value};
+use crate::json::{ObjectWriter, push_string};
 
 const NAME: &str = "http";
 
@@ -79,7 +79,7 @@ impl Encode for Plain {
                     push_string(body.entry("text"), text);
                 }
                 if let Some(data) = &reply.data {
-                    push_value(body.entry("data"), data);
+                    body.entry("data").push_str(data.as_str());
                 }
                 Answer::written(StatusCode::OK, body.finish())
             }
@@ -175,11 +175,11 @@ mod tests {
     #[test]
     fn outcomes_have_separate_text_and_data() {
         let error = |kind: &str, text: &str| json!({"error": {"kind": kind, "text": text}});
-        let both = Reply { text: Some("Hi.".into()), data: Some(json!([1])), ..Reply::default() };
+        let both = Reply { text: Some("Hi.".into()), data: Some(json!([1]).into()), ..Reply::default() };
         for (reply, failure, status, expected) in [
             (both, None, 200, json!({"text": "Hi.", "data": [1]})),
             (Reply::text("Hi."), None, 200, json!({"text": "Hi."})),
-            (Reply { data: Some(Value::Null), ..Reply::default() }, None, 200, json!({"data": null})),
+            (Reply { data: Some(Value::Null.into()), ..Reply::default() }, None, 200, json!({"data": null})),
             (Reply::default(), None, 200, json!({})),
             (Reply::text("Slow."), Some(FailureKind::Timeout), 200, error("timeout", "Slow.")),
             (Reply::text("Which?"), Some(FailureKind::InvalidArgs), 200, error("invalid_args", "Which?")),

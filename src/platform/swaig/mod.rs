@@ -21,7 +21,7 @@ use super::{
 use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::diagnostic::Code;
 use crate::guard::ExpansionFilter;
-use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_value, push_values};
+use crate::json::{JsonText, Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_value};
 
 const NAME: &str = "swaig";
 
@@ -323,15 +323,12 @@ struct OneAnswer {
 impl Encode for OneAnswer {
     fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
         let Some(Outcome { reply, .. }) = outcomes.first() else { return neutral() };
-        let actions = match reply.extensions.get(ACTION) {
-            Some(Value::Array(actions)) => actions.as_slice(),
-            Some(action @ Value::Object(_)) => std::slice::from_ref(action),
-            _ => &[],
-        };
-        let prompt = reply.extensions.get(PROMPT).and_then(Value::as_str);
-        let post_process = reply.extensions.get(POST_PROCESS) == Some(&Value::Bool(true));
+        let actions = reply.extension(ACTION).filter(|actions| actions.as_str() != "[]");
+        let prompt = reply.extension(PROMPT).map(JsonText::to_text);
+        let post_process = reply.extension(POST_PROCESS).is_some_and(|value| value.as_str() == "true");
         let text = reply.to_text();
-        let mut body = ObjectWriter::with_capacity(text.len() + 64);
+        let actions_length = actions.map_or(0, |actions| actions.as_str().len());
+        let mut body = ObjectWriter::with_capacity(text.len() + actions_length + 64);
         let response = body.entry("response");
         match prompt {
             Some(prompt) if self.caller == Caller::Agent => {
@@ -343,8 +340,9 @@ impl Encode for OneAnswer {
         if post_process && self.caller != Caller::Closed {
             body.entry(POST_PROCESS).push_str("true");
         }
-        if !actions.is_empty() {
-            push_values(body.entry(ACTION), actions);
+        if let Some(actions) = actions {
+            let (open, close) = if actions.kind() == Kind::Array { ("", "") } else { ("[", "]") };
+            body.entry(ACTION).extend([open, actions.as_str(), close]);
         }
         Answer::written(StatusCode::OK, body.finish())
     }
@@ -353,10 +351,9 @@ impl Encode for OneAnswer {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use serde_json::Map;
 
     use super::*;
-    use crate::call::{FailureKind, Reply};
+    use crate::call::{FailureKind, Reply, ReplyExtension};
     use crate::platform::tests::{Known, answer, calls};
     use crate::secret::Secret;
 
@@ -469,20 +466,24 @@ mod tests {
 
     #[test]
     fn outcomes_are_a_text_and_an_optional_list_of_actions() {
-        let own = |actions: Value| Map::from_iter([("action".to_owned(), actions)]);
+        let own = |actions: Value| vec![ReplyExtension::valid(ACTION, actions)];
         for (reply, failure, expected) in [
             (Reply::text("Hi."), None, json!({"response": "Hi."})),
             (
                 Reply {
                     text: Some("Hi.".into()),
-                    data: Some(json!({"a": 1})),
+                    data: Some(json!({"a": 1}).into()),
                     extensions: own(json!({"say": "x"})),
                 },
                 None,
                 json!({"response": "Hi.", "action": [{"say": "x"}]}),
             ),
             (
-                Reply { data: Some(json!({"a": [1, null]})), extensions: own(json!([])), ..Reply::default() },
+                Reply {
+                    data: Some(json!({"a": [1, null]}).into()),
+                    extensions: own(json!([])),
+                    ..Reply::default()
+                },
                 None,
                 json!({"response": "{\"a\":[1,null]}"}),
             ),
@@ -518,10 +519,10 @@ mod tests {
     fn a_prompt_is_separate_only_if_the_agent_accepts_it() {
         let reply = |prompt: &str| Reply {
             text: Some("9 degrees".to_owned()),
-            extensions: Map::from_iter([
-                (PROMPT.to_owned(), json!(prompt)),
-                (POST_PROCESS.to_owned(), json!(true)),
-            ]),
+            extensions: vec![
+                ReplyExtension::valid(PROMPT, json!(prompt)),
+                ReplyExtension::valid(POST_PROCESS, json!(true)),
+            ],
             ..Reply::default()
         };
         for (caller, expected) in [

@@ -15,7 +15,7 @@ use super::{
     Inbound, Platform, Setting, Settings, ToolSpec, WithoutCall, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
-use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_value, to_map};
+use crate::json::{JsonText, Kind, ObjectWriter, SharedValue, ValueRef, push_value, to_map};
 use crate::scheme::SchemeDefaults;
 
 const NAME: &str = "voicedock";
@@ -345,8 +345,12 @@ impl Encode for Results {
             && let Some(data) = unambiguous(outcome)
         {
             return match self.form {
-                ReplyForm::Result => Answer::json(&json!({"result": data})),
-                _ => Answer::json(data),
+                ReplyForm::Result => {
+                    let mut body = ObjectWriter::with_capacity(data.as_str().len() + 16);
+                    body.entry("result").push_str(data.as_str());
+                    Answer::written(StatusCode::OK, body.finish())
+                }
+                _ => Answer::json_text(data),
             };
         }
         let mut body = ObjectWriter::with_capacity(256 * outcomes.len());
@@ -373,15 +377,18 @@ fn push_result(out: &mut String, outcome: &Outcome) {
     if outcome.failure.is_some() {
         push_value(out, &json!({"error": outcome.reply.to_text()}));
     } else {
-        push_value(out, &outcome.reply.to_json());
+        out.push_str(outcome.reply.to_json().as_str());
     }
 }
 
 /// The data if a short form can carry it: an object without keys that would mean another form.
-fn unambiguous(outcome: &Outcome) -> Option<&Value> {
-    let data = outcome.reply.data.as_ref()?;
-    let is_ambiguous = ["results", "result", "error"].iter().any(|key| data.get(key).is_some());
-    (data.is_object() && outcome.failure.is_none() && !is_ambiguous).then_some(data)
+fn unambiguous(outcome: &Outcome) -> Option<&JsonText> {
+    let data = outcome.reply.data.as_ref().filter(|data| data.kind() == Kind::Object)?;
+    let is_ambiguous = || {
+        let entries = data.to_value();
+        ["results", "result", "error"].iter().any(|key| entries.get(key).is_some())
+    };
+    (outcome.failure.is_none() && !is_ambiguous()).then_some(data)
 }
 
 #[cfg(test)]
@@ -401,7 +408,7 @@ mod tests {
     }
 
     fn ok(data: Value) -> Outcome {
-        Outcome::answered(Reply { data: Some(data), ..Reply::default() })
+        Outcome::answered(Reply { data: Some(data.into()), ..Reply::default() })
     }
 
     fn failed(text: &str) -> Outcome {

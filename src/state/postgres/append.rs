@@ -21,6 +21,7 @@ use crate::state::fate::Fate;
 use crate::state::filter::Selection;
 use crate::state::job::JobId;
 
+use super::batches::{BATCH_TIMEOUT, Batches};
 use super::{Inner, NOW, lists, text};
 
 /// How long a new job is held for the instance that accepted it.
@@ -29,15 +30,8 @@ const HOLD: Duration = Duration::from_secs(10);
 /// How long this instance keeps a held job that it does not lease, before other instances may lease it.
 const RELEASE_AFTER: Duration = Duration::from_millis(250);
 
-/// The maximum number of statements that append at the same time.
-const MAX_APPENDERS: usize = 2;
-
-/// The maximum number of jobs in one statement.
-const MAX_BATCH: usize = 500;
-
-/// How long a statement may take before it is cancelled. Each caller has its own, possibly shorter limit. A statement
-/// must not last until [`HOLD`] is over.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(8);
+/// A statement must not last until the hold of its jobs is over.
+const _: () = assert!(BATCH_TIMEOUT.as_millis() < HOLD.as_millis());
 
 /// How long refused jobs are deleted as they appear. A statement whose connection broke may be committed only after
 /// others have looked for its jobs. This is well past [`HOLD`], when other instances could lease them.
@@ -49,17 +43,11 @@ const REPEAT_AFTER: Duration = Duration::from_millis(100);
 /// Jobs between their acceptance and their lease.
 #[derive(Debug, Default)]
 pub(super) struct Appends {
-    queue: Mutex<Queue>,
+    waiting: Batches<Pending>,
     /// The jobs that are held for this instance, oldest first.
     held: Mutex<Background<VecDeque<(Instant, JobId)>>>,
     /// The jobs that must be deleted if they were stored.
     refused: Mutex<Background<Vec<(Instant, JobId)>>>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Pending>,
-    appenders: usize,
 }
 
 #[derive(Debug)]
@@ -80,13 +68,8 @@ pub(super) async fn append(inner: &Arc<Inner>, job: SealedJob, limit: Duration) 
     let (sender, mut result) = oneshot::channel();
     let fate = Arc::new(Fate::default());
     let gone = || inner.pool.internal(&"the task that appends ended");
-    {
-        let mut queue = inner.appends.queue.lock();
-        queue.waiting.push_back(Pending { job, fate: Arc::clone(&fate), sender });
-        if queue.appenders < MAX_APPENDERS {
-            queue.appenders += 1;
-            tokio::spawn(work_off(Arc::clone(inner)));
-        }
+    if inner.appends.waiting.add(Pending { job, fate: Arc::clone(&fate), sender }) {
+        tokio::spawn(work_off(Arc::clone(inner)));
     }
     match tokio::time::timeout(limit, &mut result).await {
         Ok(result) => result.unwrap_or_else(|_| Err(gone())),
@@ -97,18 +80,8 @@ pub(super) async fn append(inner: &Arc<Inner>, job: SealedJob, limit: Duration) 
 
 /// Appends waiting jobs until the queue is empty.
 async fn work_off(inner: Arc<Inner>) {
-    loop {
-        let batch: Vec<Pending> = {
-            let mut queue = inner.appends.queue.lock();
-            let count = queue.waiting.len().min(MAX_BATCH);
-            if count == 0 {
-                queue.appenders -= 1;
-                return;
-            }
-            queue.waiting.drain(..count).collect()
-        };
-        let mut batch: Vec<Pending> =
-            batch.into_iter().filter(|pending| !pending.fate.is_given_up()).collect();
+    while let Some(mut batch) = inner.appends.waiting.next() {
+        batch.retain(|pending| !pending.fate.is_given_up());
         let mut result = insert_in_time(&inner, &batch).await;
         if batch.len() > 1 && result.0.as_ref().is_err_and(|error| error.fault == StateFault::Internal) {
             // One job is invalid. Each job gets its own statement, so that the others are stored.
@@ -131,8 +104,8 @@ async fn insert_in_time(inner: &Inner, batch: &[Pending]) -> Inserted {
         return (Ok(()), false);
     }
     let mut is_sent = false;
-    let inserted = tokio::time::timeout(APPEND_TIMEOUT, insert(inner, batch, &mut is_sent)).await;
-    let inserted = inserted.unwrap_or_else(|_| Err(StateError::timeout(inner.pool.place(), APPEND_TIMEOUT)));
+    let inserted = tokio::time::timeout(BATCH_TIMEOUT, insert(inner, batch, &mut is_sent)).await;
+    let inserted = inserted.unwrap_or_else(|_| Err(StateError::timeout(inner.pool.place(), BATCH_TIMEOUT)));
     (inserted, is_sent)
 }
 
@@ -251,7 +224,7 @@ async fn release(inner: Weak<Inner>) {
             held.items.drain(..count).collect()
         };
         if !ids.is_empty() {
-            let released = tokio::time::timeout(APPEND_TIMEOUT, release_all(&inner, &ids)).await;
+            let released = tokio::time::timeout(BATCH_TIMEOUT, release_all(&inner, &ids)).await;
             if !matches!(released, Ok(Ok(()))) {
                 inner.appends.held.lock().items.extend(ids);
             }
@@ -299,7 +272,7 @@ async fn delete_refused(inner: Weak<Inner>) {
         let ids: Vec<JobId> = refused.iter().map(|(_, id)| *id).collect();
         let count = ids.len() as u64;
         let selection = Selection::Ids(ids);
-        let deleted = tokio::time::timeout(APPEND_TIMEOUT, lists::drop_all(&inner, &selection)).await;
+        let deleted = tokio::time::timeout(BATCH_TIMEOUT, lists::drop_all(&inner, &selection)).await;
         if let Ok(Ok(deleted)) = deleted {
             let are_gone = |since: &Instant| deleted == count || since.elapsed() > REFUSED_FOR;
             let mut left = inner.appends.refused.lock();

@@ -1,4 +1,4 @@
-//! Jobs in PostgreSQL: leased, renewed, finished.
+//! Jobs in PostgreSQL: leased and renewed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,17 +6,11 @@ use std::sync::Arc;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row};
 
-use crate::state::clock::{duration, millis, timestamp};
+use crate::state::clock::{duration, timestamp};
 use crate::state::engine::Result;
-use crate::state::filter::DeliveryStatus;
-use crate::state::job::{Job, JobId, JobLease, JobOutcome, LeaseState, Work, WorkKind};
+use crate::state::job::{Job, JobId, JobLease, Work, WorkKind};
 
-use super::{Inner, NOW, append, lists, text};
-
-/// Makes the first job of the order `$1` due, if none is.
-pub(super) const PROMOTE: &str = "UPDATE jackfield_jobs SET due_at = accepted_at \
-     WHERE seq = (SELECT seq FROM jackfield_jobs WHERE order_key = $1 AND status < 3 ORDER BY seq LIMIT 1) \
-         AND NOT EXISTS (SELECT FROM jackfield_jobs WHERE order_key = $1 AND due_at IS NOT NULL)";
+use super::{Inner, NOW, append, lists};
 
 /// The leased jobs, and in how many milliseconds the next one is due.
 pub(super) async fn lease(inner: &Arc<Inner>, limit: usize) -> Result<(Vec<Job>, Option<i64>)> {
@@ -50,12 +44,11 @@ async fn lease_these(inner: &Inner, limit: usize, held: Vec<String>) -> Result<(
              j.payload, new.due_at AS was_due_at, j.seq"
     );
     let connection = inner.pool.get().await?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = connection
         .rows(
             &sql,
             &[
-                (&limit, Type::INT8),
+                (&i64::try_from(limit).unwrap_or(i64::MAX), Type::INT8),
                 (&held, Type::TEXT_ARRAY),
                 (&inner.instance, Type::INT8),
                 (&inner.job_lease_ms, Type::INT8),
@@ -65,6 +58,11 @@ async fn lease_these(inner: &Inner, limit: usize, held: Vec<String>) -> Result<(
     let jobs = rows.iter().map(job).collect::<std::result::Result<Vec<_>, Error>>();
     let mut jobs = jobs.map_err(|error| connection.explain(&error))?;
     jobs.sort_by_key(|(due_at, seq, _)| (*due_at, *seq));
+    if jobs.len() == limit {
+        // More may be due now.
+        connection.release();
+        return Ok((jobs.into_iter().map(|(_, _, job)| job).collect(), Some(0)));
+    }
     let sql = format!("SELECT min(due_at) - {NOW} FROM jackfield_jobs WHERE due_at IS NOT NULL");
     let next = connection.rows(&sql, &[]).await?;
     let next = next.first().map_or(Ok(None), |row| row.try_get(0));
@@ -104,9 +102,12 @@ pub(super) fn work(row: &Row) -> std::result::Result<Work, Error> {
 pub(super) async fn renew(inner: &Inner, leases: &[JobLease]) -> Result<Vec<JobId>> {
     let ids: Vec<String> = leases.iter().map(|lease| lease.id.to_string()).collect();
     let numbers: Vec<i32> = leases.iter().map(|lease| lease.number.cast_signed()).collect();
+    // All statements lock several jobs in the same sequence, which prevents deadlocks.
     let sql = format!(
-        "UPDATE jackfield_jobs j SET due_at = {NOW} + $3 FROM unnest($1, $2) AS lease (id, leases) \
-         WHERE j.id = lease.id AND j.leases = lease.leases AND j.status = 2 RETURNING j.id"
+        "WITH held AS (SELECT seq FROM jackfield_jobs j \
+                 JOIN unnest($1, $2) AS lease (id, leases) ON j.id = lease.id \
+                 WHERE j.leases = lease.leases AND j.status = 2 ORDER BY seq FOR UPDATE OF j) \
+         UPDATE jackfield_jobs j SET due_at = {NOW} + $3 FROM held WHERE j.seq = held.seq RETURNING j.id"
     );
     let connection = inner.pool.get().await?;
     let rows = connection
@@ -115,50 +116,7 @@ pub(super) async fn renew(inner: &Inner, leases: &[JobLease]) -> Result<Vec<JobI
             &[(&ids, Type::TEXT_ARRAY), (&numbers, Type::INT4_ARRAY), (&inner.job_lease_ms, Type::INT8)],
         )
         .await?;
-    let renewed = rows.iter().map(lists::id).collect::<std::result::Result<HashSet<_>, Error>>();
-    let renewed = renewed.map_err(|error| connection.explain(&error))?;
+    let renewed = lists::ids(&connection, &rows)?;
     connection.release();
     Ok(leases.iter().map(|lease| lease.id).filter(|id| !renewed.contains(id)).collect())
-}
-
-pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome) -> Result<LeaseState> {
-    let (status, due_in, reason) = match outcome {
-        JobOutcome::Delivered => (DeliveryStatus::Delivered, None, None),
-        JobOutcome::Dead { reason } => (DeliveryStatus::Dead, None, Some(reason)),
-        JobOutcome::RetryIn { delay, reason } => {
-            (DeliveryStatus::Retrying, Some(millis(delay)), Some(reason))
-        }
-    };
-    let sql = format!(
-        "UPDATE jackfield_jobs SET status = $3, due_at = {NOW} + $4, \
-             finished_at = CASE WHEN $3 >= 3 THEN {NOW} END, reason = $5 \
-         WHERE id = $1 AND leases = $2 AND status = 2"
-    );
-    let connection = inner.pool.get().await?;
-    let order = lease.order.as_ref().filter(|_| status.is_finished());
-    if let Some(order) = order {
-        lists::lock(&connection, &mut [lists::lock_key(order)]).await?;
-    }
-    let finished = connection
-        .execute(
-            &sql,
-            &[
-                (&lease.id.to_string(), Type::TEXT),
-                (&lease.number.cast_signed(), Type::INT4),
-                (&status.code(), Type::INT2),
-                (&due_in, Type::INT8),
-                (&reason.as_deref().map(text), Type::TEXT),
-            ],
-        )
-        .await?;
-    if let Some(order) = order {
-        connection.execute(PROMOTE, &[(&&order[..], Type::BYTEA)]).await?;
-        connection.batch("COMMIT").await?;
-    }
-    if due_in == Some(0) {
-        // This instance shuts down, so notify the others.
-        connection.batch("NOTIFY jackfield_jobs").await?;
-    }
-    connection.release();
-    Ok(if finished > 0 { LeaseState::Held } else { LeaseState::Lost })
 }

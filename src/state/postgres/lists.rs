@@ -1,5 +1,6 @@
 //! What operators do with jobs in PostgreSQL, and the order of jobs.
 
+use std::collections::HashSet;
 use std::str::FromStr as _;
 
 use tokio_postgres::types::{ToSql, Type};
@@ -10,7 +11,7 @@ use crate::state::engine::Result;
 use crate::state::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
 use crate::state::job::JobId;
 
-use super::jobs::{PROMOTE, work};
+use super::jobs::work;
 use super::pool::{Connection, Parameter};
 use super::{Inner, NOW, text};
 
@@ -68,6 +69,12 @@ pub(super) fn id(row: &Row) -> std::result::Result<JobId, Error> {
     let text: &str = row.try_get("id")?;
     // An invalid id was inserted by hand. It is shown as zero.
     Ok(JobId::from_str(text).unwrap_or_default())
+}
+
+/// The ids of rows.
+pub(super) fn ids(connection: &Connection<'_>, rows: &[Row]) -> Result<HashSet<JobId>> {
+    let ids = rows.iter().map(id).collect::<std::result::Result<_, Error>>();
+    ids.map_err(|error| connection.explain(&error))
 }
 
 fn delivery(row: &Row) -> std::result::Result<Delivery, Error> {
@@ -147,10 +154,24 @@ async fn lock_orders(connection: &Connection<'_>, condition: &Condition) -> Resu
     Ok(orders)
 }
 
+/// Makes the first job of each of these orders due, if none of that order is.
+pub(super) async fn promote(
+    connection: &Connection<'_>,
+    orders: impl IntoIterator<Item = &[u8]>,
+) -> Result<()> {
+    let orders: Vec<&[u8]> = orders.into_iter().collect();
+    let sql = "UPDATE jackfield_jobs SET due_at = accepted_at \
+         WHERE seq IN (SELECT first.seq FROM unnest($1) AS o (key), \
+             LATERAL (SELECT seq FROM jackfield_jobs WHERE order_key = o.key AND status < 3 ORDER BY seq LIMIT 1) first \
+             WHERE NOT EXISTS (SELECT FROM jackfield_jobs WHERE order_key = o.key AND due_at IS NOT NULL))";
+    connection.execute(sql, &[(&orders, Type::BYTEA_ARRAY)]).await?;
+    Ok(())
+}
+
 /// Ends the transaction, after the first job of each order is due.
 async fn promote_and_commit(connection: &Connection<'_>, orders: &[Vec<u8>]) -> Result<()> {
-    for order in orders {
-        connection.execute(PROMOTE, &[(order, Type::BYTEA)]).await?;
+    if !orders.is_empty() {
+        promote(connection, orders.iter().map(|order| &order[..])).await?;
     }
     connection.batch("NOTIFY jackfield_jobs; COMMIT").await
 }
@@ -207,25 +228,26 @@ const PURGED_AT_ONCE: i64 = 10_000;
 pub(super) async fn purge(inner: &Inner, keep: std::time::Duration) -> Result<u64> {
     let connection = inner.pool.get().await?;
     let mut purged = 0;
+    // Rows that others change are left for the next time, so nothing waits here while it holds locks.
     for (sql, keep) in [
         (
             format!(
                 "DELETE FROM jackfield_jobs WHERE seq IN (SELECT seq FROM jackfield_jobs \
-                 WHERE status = 3 AND finished_at <= {NOW} - $1 LIMIT $2)"
+                 WHERE status = 3 AND finished_at <= {NOW} - $1 LIMIT $2 FOR UPDATE SKIP LOCKED)"
             ),
             millis(keep),
         ),
         (
             format!(
                 "DELETE FROM jackfield_conversations WHERE key IN (SELECT key FROM jackfield_conversations \
-                 WHERE expires_at <= {NOW} - $1 LIMIT $2)"
+                 WHERE expires_at <= {NOW} - $1 LIMIT $2 FOR UPDATE SKIP LOCKED)"
             ),
             0,
         ),
         (
             format!(
                 "DELETE FROM jackfield_calls WHERE key IN (SELECT key FROM jackfield_calls \
-                 WHERE purge_at <= {NOW} - $1 LIMIT $2)"
+                 WHERE purge_at <= {NOW} - $1 LIMIT $2 FOR UPDATE SKIP LOCKED)"
             ),
             0,
         ),

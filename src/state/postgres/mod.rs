@@ -4,7 +4,9 @@
 //! (`FOR UPDATE SKIP LOCKED`).
 
 mod append;
+mod batches;
 mod calls;
+mod finish;
 mod jobs;
 mod listen;
 mod lists;
@@ -31,6 +33,9 @@ use super::signals::Signals;
 use super::url::PostgresUrl;
 
 use self::append::Appends;
+use self::batches::{Batches, Waiting};
+use self::calls::{Claim, Renewal, Settlement};
+use self::finish::Finish;
 use self::pool::Pool;
 
 /// The time of the server in milliseconds since 1970, when it received the statement.
@@ -55,6 +60,10 @@ struct Inner {
     pool: Pool,
     signals: Arc<Signals>,
     appends: Appends,
+    finishes: Batches<Waiting<Finish>>,
+    claims: Batches<Waiting<Claim>>,
+    renewals: Batches<Waiting<Renewal>>,
+    settlements: Batches<Waiting<Settlement>>,
     /// Held while jobs are leased, and while held jobs are released.
     leasing: tokio::sync::Mutex<()>,
     /// Identifies this store among all that use the database.
@@ -70,6 +79,10 @@ impl Postgres {
             pool: Pool::new(url, pool),
             signals: Signals::new(listen::POLL_UNHEARD),
             appends: Appends::default(),
+            finishes: Batches::default(),
+            claims: Batches::default(),
+            renewals: Batches::default(),
+            settlements: Batches::default(),
             leasing: tokio::sync::Mutex::default(),
             instance,
             job_lease_ms: millis(job_lease),
@@ -119,7 +132,7 @@ impl Engine for Postgres {
     }
 
     async fn finish(&self, lease: &JobLease, outcome: JobOutcome) -> Result<LeaseState> {
-        let state = jobs::finish(&self.inner, lease, outcome).await?;
+        let state = finish::finish(&self.inner, lease, outcome).await?;
         self.inner.signals.jobs_changed();
         Ok(state)
     }

@@ -113,8 +113,8 @@ impl Pool {
         &self,
     ) -> Result<(Client, tokio_postgres::Connection<Socket, Stream<Socket>>)> {
         let config: &Config = &self.url.config;
-        let tls =
-            Tls::new(&self.url).map_err(|detail| StateError::new(StateFault::Tls, self.place(), detail))?;
+        let tls = Tls::new(&self.url).await;
+        let tls = tls.map_err(|detail| StateError::new(StateFault::Tls, self.place(), detail))?;
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(tls)).await;
         let connected = connected.map_err(|_| StateError::timeout(self.place(), CONNECT_TIMEOUT))?;
         connected.map_err(|error| self.error(&error))
@@ -252,7 +252,7 @@ impl Drop for Connection<'_> {
         runtime.spawn(async move {
             let mut task = task;
             let cancelled = async {
-                if let Ok(tls) = Tls::new(&url) {
+                if let Ok(tls) = Tls::new(&url).await {
                     let _ = token.cancel_query(tls).await;
                 }
                 let _ = (&mut task).await;

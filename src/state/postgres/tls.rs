@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,9 +14,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::spawn_blocking;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 
+use crate::bounded_io::within_limit;
 use crate::state::url::{PostgresUrl, TlsMode};
 
 /// Makes TLS connections.
@@ -27,7 +30,7 @@ impl Tls {
     ///
     /// # Errors
     /// The file of the authorities cannot be read.
-    pub(super) fn new(url: &PostgresUrl) -> Result<Self, String> {
+    pub(super) async fn new(url: &PostgresUrl) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let mut roots = RootCertStore::empty();
         match &url.authorities {
@@ -35,7 +38,7 @@ impl Tls {
             Some(path) => {
                 let failed =
                     |error: &dyn fmt::Display| format!("`sslrootcert` `{}`: {error}", path.display());
-                let pem = std::fs::read(path).map_err(|error| failed(&error))?;
+                let pem = read(path.clone()).await.map_err(|error| failed(&error))?;
                 for certificate in CertificateDer::pem_slice_iter(&pem) {
                     let certificate = certificate.map_err(|error| failed(&error))?;
                     roots.add(certificate).map_err(|error| failed(&error))?;
@@ -67,6 +70,12 @@ impl Tls {
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
+}
+
+/// Reads a file, which may be on a file system that hangs.
+async fn read(path: PathBuf) -> io::Result<Vec<u8>> {
+    let read = spawn_blocking(move || within_limit(&path, |path| std::fs::read(path))).await;
+    read.map_err(io::Error::other)??
 }
 
 /// Verifies the certificate as far as the mode requires.

@@ -35,7 +35,7 @@ impl Drafting<'_> {
         let mut canned = Vec::new();
         for (step, step_record) in self.route.steps.iter().zip(&self.captured.call.record.steps) {
             // Without a request, the route itself decided to send nothing. It will decide the same in a test.
-            let Some(sent) = &step_record.delivery.request else { continue };
+            let Some(sent) = &step_record.request else { continue };
             let is_it = |exchange: &&Exchange| is_same_request(&exchange.request, sent);
             let ended = self.captured.exchanges.iter().rev().find(is_it).map(|exchange| &exchange.result);
             let of = step.name.as_deref().map(|step| format!("the step `{step}`: ")).unwrap_or_default();

@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::call::{FailureKind, Reply};
 use crate::dispatch::in_process::CompletedCall;
+use crate::json::JsonText;
 use crate::load::can_be_written;
 use crate::plan::testing::{CallChanges, Canned, Test, TestInput, TestableRoute};
 use crate::plan::{Plan, Route};
@@ -217,9 +218,13 @@ impl<'a> Drafting<'a> {
     /// Whether the test and the call have the same result.
     fn has_same_result(&self, run: &TestRun) -> bool {
         let (record, test) = (&self.captured.call.record, &run.record);
+        let data = |reply: &Reply| {
+            let data = reply.data.as_ref().map(JsonText::to_value)?;
+            Some(self.invented.value(&self.masks.hide_value(&data)))
+        };
         let hidden = |reply: &Reply| {
             let text = reply.text.as_deref().map(|text| self.invented.text(&self.masks.hide(text)));
-            (text, reply.data.as_ref().map(|data| self.invented.value(&self.masks.hide_value(data))))
+            (text, data(reply))
         };
         record.case == test.case
             && record.outcome.failure == test.outcome.failure
@@ -318,7 +323,7 @@ impl<'a> Drafting<'a> {
         for (step, step_record) in self.route.steps.iter().zip(&run.record.steps) {
             let name = step.name.as_deref().unwrap_or_default();
             let sent = run.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
-            let Some(request) = sent.filter(|_| step_record.delivery.request.is_some()) else { continue };
+            let Some(request) = sent.filter(|_| step_record.request.is_some()) else { continue };
             let mut keys = match name {
                 "" => vec!["request"],
                 name => vec!["requests", name],
@@ -348,7 +353,7 @@ impl<'a> Drafting<'a> {
             self.expect(&["text"], text.as_str().into(), draft);
         }
         if let Some(data) = &outcome.reply.data {
-            self.expect(&["data"], data.clone(), draft);
+            self.expect(&["data"], data.to_value(), draft);
         }
         let platform = self.captured.platform.name();
         if platform != "http" {

@@ -19,8 +19,7 @@ use http::{HeaderName, HeaderValue};
 use sha2::Sha256;
 
 use super::{
-    Applying, CredentialEnv, CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues,
-    credential_header, sensitive,
+    CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues, credential_header, sensitive,
 };
 use crate::diagnostic::Code;
 use crate::secret::Secret;
@@ -210,9 +209,9 @@ impl Signer {
 }
 
 impl OutboundAuth for Signer {
-    fn apply<'a>(&'a self, request: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
+    fn apply(&self, request: &mut Request, _: Option<HeaderValue>) -> Result<(), CredentialError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Box::pin(std::future::ready(self.sign(request, now)))
+        self.sign(request, now)
     }
 }
 

@@ -3,7 +3,9 @@
 //! It belongs to the connection, so it adds nothing to a request. Upstreams with different certificates never share a
 //! connection.
 
-use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use http::HeaderValue;
+
+use super::{CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::upstream::tls::{Authorities, Identity, PemFault, PemPart};
 use crate::upstream::{Request, Target};
 
@@ -38,8 +40,8 @@ struct Mtls {
 }
 
 impl OutboundAuth for Mtls {
-    fn apply<'a>(&'a self, _: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
-        Box::pin(std::future::ready(Ok(())))
+    fn apply(&self, _: &mut Request, _: Option<HeaderValue>) -> Result<(), CredentialError> {
+        Ok(())
     }
 
     fn equip(&self, target: &mut Target) {

@@ -4,18 +4,23 @@
 //! refuses it (401), Jackfield drops the token and sends the request once more with a new one. If the upstream refuses
 //! that one too, it is kept for a while, so that such calls do not request a token each.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::AUTHORIZATION;
+use http::{HeaderValue, StatusCode};
 use url::{Url, form_urlencoded};
 
 use super::token::{TokenCell, TokenRequest};
-use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues, sensitive};
+use super::{
+    CredentialEnv, CredentialError, OutboundAuth, PendingToken, Scheme, SchemeFault, SchemeKey, SchemeValues,
+    sensitive,
+};
 use crate::diagnostic::Code;
 use crate::secret::Secret;
-use crate::upstream::{Request, Response};
+use crate::upstream::{Request, Response, Target};
 
 pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "oauth2",
@@ -82,12 +87,15 @@ fn token_url(text: &str) -> Result<Url, SchemeFault> {
 struct OAuth2(TokenRequest);
 
 impl OutboundAuth for OAuth2 {
-    fn apply<'a>(&'a self, request: &'a mut Request, env: CredentialEnv<'a>) -> Applying<'a> {
-        Box::pin(async move {
-            let authorization = env.token.authorization(&self.0, &request.target, env).await?;
-            request.headers.insert(AUTHORIZATION, authorization);
-            Ok(())
-        })
+    fn token<'a>(&'a self, target: &'a Arc<Target>, env: CredentialEnv<'a>) -> Option<PendingToken<'a>> {
+        Some(Box::pin(env.token.authorization(&self.0, target, env)))
+    }
+
+    fn apply(&self, request: &mut Request, token: Option<HeaderValue>) -> Result<(), CredentialError> {
+        if let Some(token) = token {
+            request.headers.insert(AUTHORIZATION, token);
+        }
+        Ok(())
     }
 
     fn token_request(&self) -> Option<&TokenRequest> {
@@ -107,9 +115,9 @@ impl OutboundAuth for OAuth2 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::CredentialError;
     use super::super::tests::{build, fault, request, target};
     use super::super::token::{MAX_RESPONSE, Token};
+    use super::super::{CredentialError, authorize};
     use super::*;
     use crate::upstream::stub::StubTransport;
     use crate::upstream::{Target, TransportError};
@@ -151,7 +159,7 @@ mod tests {
         transport: &StubTransport,
     ) -> Result<String, CredentialError> {
         let mut request = request("https://api/");
-        auth.apply(&mut request, env(token, transport)).await?;
+        authorize(auth, &mut request, env(token, transport)).await?;
         let value = &request.headers[AUTHORIZATION];
         assert!(value.is_sensitive());
         Ok(value.to_str().unwrap().to_owned())
@@ -251,7 +259,7 @@ mod tests {
         let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
         let endpoint = StubTransport::queued([token("t1", json!(3600)), token("t2", json!(3600))]);
         let mut sent = request("https://api/");
-        auth.apply(&mut sent, env(&cell, &endpoint)).await.unwrap();
+        authorize(&*auth, &mut sent, env(&cell, &endpoint)).await.unwrap();
 
         assert!(!auth.renews(&cell, &sent, &response(403, "").unwrap()));
         assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t1");
@@ -292,7 +300,7 @@ mod tests {
         let endpoint = StubTransport::queued(tokens);
         let send = async || {
             let mut sent = request("https://api/");
-            auth.apply(&mut sent, env(&cell, &endpoint)).await.unwrap();
+            authorize(&*auth, &mut sent, env(&cell, &endpoint)).await.unwrap();
             sent
         };
         let first = send().await;

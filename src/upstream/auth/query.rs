@@ -2,12 +2,13 @@
 //!
 //! The value is a secret of the table, so records mask it in the URL too.
 
-use url::{Url, form_urlencoded};
+use http::HeaderValue;
+use url::form_urlencoded;
 
-use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::percent;
 use crate::secret::Secret;
-use crate::upstream::Request;
+use crate::upstream::{Request, RequestUrl};
 
 pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "query",
@@ -38,21 +39,21 @@ struct Query {
 
 impl Query {
     /// Removes all parameters of this name, and appends the credential. The other parameters stay unchanged.
-    fn set(&self, url: &mut Url) {
+    fn set(&self, url: &mut RequestUrl) {
         let others = url.query().unwrap_or_default().split('&').filter(|pair| {
             let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
             !pair.is_empty() && name.is_none_or(|name| name != self.name.as_str())
         });
         let pairs: Vec<&str> = others.chain([self.pair.reveal()]).collect();
         let query = pairs.join("&");
-        url.set_query(Some(&query));
+        url.set_query(&query);
     }
 }
 
 impl OutboundAuth for Query {
-    fn apply<'a>(&'a self, request: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
+    fn apply(&self, request: &mut Request, _: Option<HeaderValue>) -> Result<(), CredentialError> {
         self.set(&mut request.url);
-        Box::pin(std::future::ready(Ok(())))
+        Ok(())
     }
 }
 

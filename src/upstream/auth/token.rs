@@ -265,7 +265,7 @@ impl TokenRequest {
             target: Arc::new(Target { max_body: MAX_RESPONSE, root: String::new(), ..target.clone() }),
             step: None,
             method: Method::POST,
-            url: self.token_url.clone(),
+            url: self.token_url.clone().into(),
             headers,
             body: Some(body),
         };

@@ -21,12 +21,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
-use url::Url;
 
 use crate::memory::{self, Receiving};
 
 use super::phase::Progress;
-use super::{Redirects, Request, Response, Target, TransportError};
+use super::{Redirects, Request, RequestUrl, Response, Target, TransportError};
 
 use connect::Connector;
 use connection::{Connection, SendError};
@@ -72,8 +71,8 @@ impl Client {
         progress: &Progress,
     ) -> Result<Response, TransportError> {
         // Literal addresses are checked here, resolved ones when connecting. Redirects stay on this host.
-        request.target.network.admit(&request.url)?;
-        let origin = self.origins.of(&request.url)?;
+        request.target.network.admit(request.url.origin())?;
+        let origin = self.origins.of(request.url.origin())?;
         let body = request.body.clone().unwrap_or_default();
         let outgoing = self.outgoing(&origin, (&request.method, &request.url), &request.headers, &body);
         let inbound = self.exchange(&outgoing, progress).await?;
@@ -98,7 +97,7 @@ impl Client {
         request: &Request,
         origin: &Arc<Origin>,
         mut inbound: UnreadResponse,
-        mut next: Url,
+        mut next: RequestUrl,
         progress: &Progress,
     ) -> Result<UnreadResponse, TransportError> {
         progress.following();
@@ -123,7 +122,7 @@ impl Client {
     fn outgoing<'a>(
         &'a self,
         origin: &'a Origin,
-        (method, url): (&'a Method, &'a Url),
+        (method, url): (&'a Method, &'a RequestUrl),
         headers: &'a HeaderMap,
         body: &'a Bytes,
     ) -> Outgoing<'a> {

@@ -8,10 +8,11 @@ use http::header::{
     TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{HeaderMap, Method};
-use url::{Position, Url};
+use url::Position;
 
 use super::origin::Origin;
 use crate::http1::fields::{connection_has, write_header};
+use crate::upstream::RequestUrl;
 
 const AGENT: &[u8] = concat!("jackfield/", env!("CARGO_PKG_VERSION")).as_bytes();
 const CODINGS: &[u8] = b"gzip,br";
@@ -20,7 +21,7 @@ const CODINGS: &[u8] = b"gzip,br";
 pub(super) struct Outgoing<'a> {
     pub(super) origin: &'a Origin,
     pub(super) method: &'a Method,
-    pub(super) url: &'a Url,
+    pub(super) url: &'a RequestUrl,
     /// The headers of the table and of the credential.
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
@@ -37,11 +38,11 @@ impl Outgoing<'_> {
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         if self.is_forwarded {
-            out.extend_from_slice(self.url[..Position::BeforeUsername].as_bytes());
+            out.extend_from_slice(self.url.origin()[..Position::BeforeUsername].as_bytes());
             out.extend_from_slice(self.origin.header.as_bytes());
         }
         // A URL contains neither spaces nor control characters.
-        out.extend_from_slice(self.url[Position::BeforePath..Position::AfterQuery].as_bytes());
+        out.extend_from_slice(self.url.path_and_query().as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         let (mut accepts, mut has_agent, mut has_codings, mut has_host) = (false, false, false, false);
         for (name, value) in self.headers {

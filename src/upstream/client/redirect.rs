@@ -6,23 +6,24 @@ use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use super::head::Head;
-use crate::upstream::TransportError;
 use crate::upstream::phase::FOLLOWING;
+use crate::upstream::{RequestUrl, TransportError};
 
 /// The maximum number of redirects to follow for one request. The next one is returned as the response.
 pub(in crate::upstream) const MAX_REDIRECTS: usize = 5;
 
 /// The target of a redirect, if it has the same origin as the request and is below the path `root`. On a shared host,
 /// another path may belong to somebody else.
-pub(super) fn target(head: &Head, from: &Url, root: &str) -> Option<Url> {
+pub(super) fn target(head: &Head, from: &RequestUrl, root: &str) -> Option<RequestUrl> {
     if !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
     let location = std::str::from_utf8(head.headers.get(LOCATION)?.as_bytes()).ok()?;
+    let from = Url::parse(from.as_str()).ok()?;
     let to = from.join(location).ok().filter(|_| !location.is_empty())?;
     let below = to.path().strip_prefix(root.trim_end_matches('/'));
     let is_confined = below.is_some_and(|below| below.is_empty() || below.starts_with('/'));
-    (to.origin() == from.origin() && is_confined).then_some(to)
+    (to.origin() == from.origin() && is_confined).then(|| to.into())
 }
 
 /// The error of a redirected request that could not be sent. The upstream has received the original request, so the

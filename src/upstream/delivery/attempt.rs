@@ -9,7 +9,7 @@ use super::breaker::{BreakerPermit, BreakerRefusal};
 use super::limit::LimitPermit;
 use super::{Delivery, DeliveryError, DeliveryLog, DeliveryOptions, DeliveryResult};
 use crate::traceparent::TraceParent;
-use crate::upstream::auth::CredentialEnv;
+use crate::upstream::auth::{CredentialEnv, CredentialError, OutboundAuth};
 use crate::upstream::{Request, Response, Times, TransportError};
 
 /// How much longer a detached call may take, for the response to a write and for the safe requests after it.
@@ -26,16 +26,16 @@ pub(super) enum PermitWait {
 }
 
 /// One attempt, and what it holds until it ends.
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     delivery: &'a Delivery,
-    request: &'a Arc<Request>,
+    request: &'a mut Arc<Request>,
     options: DeliveryOptions<'a>,
     /// Whether no retry can follow it.
     is_last: bool,
     /// The breaker's permit, until the result of the request is reported to the breaker.
     breaker_permit: Option<BreakerPermit<'a>>,
     limit_permit: Option<LimitPermit>,
-    log: DeliveryLog,
+    log: &'a mut DeliveryLog,
 }
 
 /// A request that was sent, and how it ended.
@@ -50,33 +50,23 @@ struct Sent {
     is_fair: bool,
 }
 
-impl Delivery {
-    /// Makes one attempt and returns its result and log.
-    pub(super) async fn attempt(
-        &self,
-        request: &Arc<Request>,
-        options: DeliveryOptions<'_>,
+impl<'a> Attempt<'a> {
+    /// An attempt with this request, which is signed in place.
+    pub(super) fn new(
+        delivery: &'a Delivery,
+        request: &'a mut Arc<Request>,
+        options: DeliveryOptions<'a>,
         is_last: bool,
-        wait: PermitWait,
-    ) -> (DeliveryResult, DeliveryLog) {
-        let mut attempt = Attempt {
-            delivery: self,
-            request,
-            options,
-            is_last,
-            breaker_permit: None,
-            limit_permit: None,
-            log: DeliveryLog::default(),
-        };
-        let ended = attempt.run(wait).await;
-        (ended, attempt.log)
+        log: &'a mut DeliveryLog,
+    ) -> Self {
+        Self { delivery, request, options, is_last, breaker_permit: None, limit_permit: None, log }
     }
 }
 
 impl Attempt<'_> {
     /// Sends the request. If the upstream refuses a credential that can be renewed, sends it once more, even if it is a
     /// write: the upstream did not process it.
-    async fn run(&mut self, wait: PermitWait) -> DeliveryResult {
+    pub(super) async fn run(&mut self, wait: PermitWait) -> DeliveryResult {
         self.admit(wait).await?;
         let mut sent = self.sign_and_send().await?;
         if self.renews(&sent) {
@@ -111,40 +101,48 @@ impl Attempt<'_> {
 
     async fn sign_and_send(&mut self) -> Result<Sent, DeliveryError> {
         let span = self.options.spans.next();
-        let request = self.sign(span.as_ref()).await?;
-        Ok(self.send(request, span.map(|span| span.span)).await)
+        self.sign(span.as_ref()).await?;
+        Ok(self.send(span.map(|span| span.span)).await)
     }
 
-    /// Adds the trace context and the credential to the request.
-    async fn sign(&mut self, span: Option<&TraceParent>) -> Result<Arc<Request>, DeliveryError> {
-        let auth = self.delivery.auth.as_ref();
+    /// Adds the trace context and the credential to the request, or replaces those of an earlier attempt.
+    async fn sign(&mut self, span: Option<&TraceParent>) -> Result<(), DeliveryError> {
+        let auth = self.delivery.auth.as_deref();
         if span.is_none() && auth.is_none() {
-            return Ok(Arc::clone(self.request));
+            return Ok(());
         }
-        let mut finished = Request::clone(self.request);
-        if let Some(span) = span {
-            span.inject(&mut finished.headers);
+        let began = auth.map(|_| Instant::now());
+        let signed = self.signed(span, auth).await;
+        self.log.credential += began.map(|began| began.elapsed()).unwrap_or_default();
+        signed.map_err(|error| {
+            let check = self.delivery.credential_source.clone();
+            DeliveryError::Credential { error, check }
+        })
+    }
+
+    async fn signed(
+        &mut self,
+        span: Option<&TraceParent>,
+        auth: Option<&dyn OutboundAuth>,
+    ) -> Result<(), CredentialError> {
+        let DeliveryOptions { transport, deadline, resources, .. } = self.options;
+        let env = CredentialEnv { token: &resources.token, transport, deadline };
+        let token = match auth.and_then(|auth| auth.token(&self.delivery.target, env)) {
+            Some(token) => Some(token.await?),
+            None => None,
+        };
+        // Copied only if another attempt uses it, too.
+        let request = Arc::make_mut(self.request);
+        if let Some(span) = span.filter(|_| self.options.spans.are_sent()) {
+            span.inject(&mut request.headers);
         }
-        if let Some(auth) = auth {
-            let began = Instant::now();
-            let DeliveryOptions { transport, deadline, resources, .. } = self.options;
-            let env = CredentialEnv { token: &resources.token, transport, deadline };
-            let applied = auth.apply(&mut finished, env).await;
-            self.log.credential += began.elapsed();
-            if let Err(error) = applied {
-                let check = self.delivery.credential_source.clone();
-                return Err(DeliveryError::Credential { error, check });
-            }
-        }
-        let signed = Arc::new(finished);
-        self.log.request = Some(Arc::clone(&signed));
-        Ok(signed)
+        auth.map_or(Ok(()), |auth| auth.apply(request, token))
     }
 
     /// Sends a request and waits for its response. If it is a write, it is not cancelled at the end of its time unless
     /// a retry can follow: `overdue` is called, and the request continues.
-    async fn send(&mut self, request: Arc<Request>, span: Option<u64>) -> Sent {
-        let options = self.options;
+    async fn send(&mut self, span: Option<u64>) -> Sent {
+        let (options, request) = (self.options, Arc::clone(self.request));
         let (began, ends) = (Instant::now(), self.delivery.target.ends(options.deadline));
         let given = ends.saturating_duration_since(began);
         // Earlier steps, a wait for a permit or a slow caller may have used up the time that the upstream needs.

@@ -24,7 +24,7 @@ pub use attempt::DETACHED_TIMEOUT;
 pub use sending::{AttemptRecord, AttemptSpans};
 pub use state::{Snapshot, UpstreamResources, UpstreamState};
 
-use attempt::PermitWait;
+use attempt::{Attempt, PermitWait};
 use breaker::BreakerRefusal;
 use limit::LimitError;
 use retry::Retry;
@@ -131,8 +131,6 @@ impl std::fmt::Debug for DeliveryOptions<'_> {
 /// What happened during a delivery.
 #[derive(Debug, Default)]
 pub struct DeliveryLog {
-    /// The request as it was last sent, or as far as it was built.
-    pub request: Option<Arc<Request>>,
     /// How many attempts were made.
     pub attempts: u32,
     /// How many of them were hedged requests.
@@ -152,6 +150,14 @@ pub struct DeliveryLog {
 /// How an attempt ended.
 type DeliveryResult = Result<Response, DeliveryError>;
 
+/// One of two attempts at the same request, after its end.
+struct HedgedAttempt {
+    ended: DeliveryResult,
+    /// The request as it was sent.
+    request: Arc<Request>,
+    log: DeliveryLog,
+}
+
 impl Delivery {
     /// Delivery to a target with the default retries, without a credential, a breaker or a limit.
     pub fn plain(target: Target) -> Self {
@@ -167,24 +173,22 @@ impl Delivery {
         }
     }
 
-    /// Delivers a request, with retries.
+    /// Delivers a request, with retries. `request` becomes the request as it was last sent, or as far as it was built.
     ///
     /// # Errors
     /// There was no response; the error is that of the last attempt. A response with any status is not an error.
     pub async fn deliver(
         &self,
-        request: Request,
+        request: &mut Arc<Request>,
         options: DeliveryOptions<'_>,
         log: &mut DeliveryLog,
     ) -> Result<Response, DeliveryError> {
         let state = &*options.resources.state;
         let attempts = if state.is_sent_once { 1 } else { self.retry.attempts };
         state.budget.earn(Instant::now());
-        let request = Arc::new(request);
-        log.request = Some(Arc::clone(&request));
         let mut made = 1;
         loop {
-            let ended = self.round(&request, options, made >= attempts, log).await;
+            let ended = self.round(request, options, made >= attempts, log).await;
             if made >= attempts || !self.retry.applies(&ended, options.repeatable) {
                 return ended;
             }
@@ -203,29 +207,37 @@ impl Delivery {
     /// Makes one attempt, and hedges it if it is late.
     async fn round(
         &self,
-        request: &Arc<Request>,
+        request: &mut Arc<Request>,
         options: DeliveryOptions<'_>,
         is_last: bool,
         log: &mut DeliveryLog,
     ) -> DeliveryResult {
         let (began, state) = (Instant::now(), &*options.resources.state);
+        let waited = log.waited;
         let late_after = match self.hedge.filter(|_| options.safe && !state.is_sent_once) {
             Some(Hedge::After(after)) => Some(after),
             Some(Hedge::P95) => state.latencies.p95(),
             None => None,
         };
-        let (ended, attempt_log) = match late_after {
-            None => self.attempt(request, options, is_last, PermitWait::UntilDeadline).await,
+        let ended = match late_after {
+            None => {
+                let mut attempt = Attempt::new(self, request, options, is_last, log);
+                attempt.run(PermitWait::UntilDeadline).await
+            }
             // On the heap: two attempts would make the future of every request large.
-            Some(after) => Box::pin(self.hedged(request, options, (after, is_last), log)).await,
+            Some(after) => {
+                let better = Box::pin(self.hedged(request, options, (after, is_last), log)).await;
+                log.add(better.log);
+                *request = better.request;
+                better.ended
+            }
         };
         if let (true, Ok(response)) = (options.safe, &ended)
             && !response.status.is_server_error()
         {
             // Measured from the first attempt, because a late attempt would have taken at least this long.
-            state.latencies.record(began.elapsed().saturating_sub(attempt_log.waited));
+            state.latencies.record(began.elapsed().saturating_sub(log.waited.saturating_sub(waited)));
         }
-        log.add(attempt_log);
         ended
     }
 
@@ -236,9 +248,14 @@ impl Delivery {
         options: DeliveryOptions<'_>,
         (late_after, is_last): (Duration, bool),
         log: &mut DeliveryLog,
-    ) -> (DeliveryResult, DeliveryLog) {
+    ) -> HedgedAttempt {
         let state = &*options.resources.state;
-        let mut first = pin!(self.attempt(request, options, is_last, PermitWait::UntilDeadline));
+        let attempt = async |wait| {
+            let (mut request, mut log) = (Arc::clone(request), DeliveryLog::default());
+            let ended = Attempt::new(self, &mut request, options, is_last, &mut log).run(wait).await;
+            HedgedAttempt { ended, request, log }
+        };
+        let mut first = pin!(attempt(PermitWait::UntilDeadline));
         if let Ok(attempt) = timeout(late_after, &mut first).await {
             return attempt;
         }
@@ -246,7 +263,7 @@ impl Delivery {
             return first.await;
         }
         log.hedges += 1;
-        let second = pin!(self.attempt(request, options, is_last, PermitWait::Never));
+        let second = pin!(attempt(PermitWait::Never));
         match select(first, second).await {
             Either::Left((attempt, second)) => self.better(attempt, second, log).await,
             Either::Right((attempt, first)) => self.better(attempt, first, log).await,
@@ -257,29 +274,28 @@ impl Delivery {
     /// `attempt` has a response.
     async fn better(
         &self,
-        attempt: (DeliveryResult, DeliveryLog),
-        other: impl Future<Output = (DeliveryResult, DeliveryLog)>,
+        attempt: HedgedAttempt,
+        other: impl Future<Output = HedgedAttempt>,
         log: &mut DeliveryLog,
-    ) -> (DeliveryResult, DeliveryLog) {
-        let is_good = |ended: &DeliveryResult| {
-            ended.as_ref().is_ok_and(|response| !self.retry.covers(response.status.as_u16()))
+    ) -> HedgedAttempt {
+        let is_good = |attempt: &HedgedAttempt| {
+            attempt.ended.as_ref().is_ok_and(|response| !self.retry.covers(response.status.as_u16()))
         };
-        if is_good(&attempt.0) {
+        if is_good(&attempt) {
             // The other attempt is cancelled, so its log is lost.
             log.attempts += 1;
             return attempt;
         }
         let other = other.await;
         let (taken, left) =
-            if is_good(&other.0) || attempt.0.is_err() { (other, attempt) } else { (attempt, other) };
-        log.add(left.1);
+            if is_good(&other) || attempt.ended.is_err() { (other, attempt) } else { (attempt, other) };
+        log.add(left.log);
         taken
     }
 }
 
 impl DeliveryLog {
     fn add(&mut self, other: Self) {
-        self.request = other.request.or(self.request.take());
         self.attempts += other.attempts;
         self.hedges += other.hedges;
         self.time = match (self.time, other.time) {

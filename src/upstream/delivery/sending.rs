@@ -6,12 +6,14 @@ use http::StatusCode;
 use parking_lot::Mutex;
 
 use crate::traceparent::{Link, TraceParent};
-use crate::upstream::{Response, TransportError};
+use crate::upstream::{Request, Response, TransportError};
 
 /// Records the attempts of one request: retries, hedged requests, and those repeated with a renewed credential.
 #[derive(Debug)]
 pub struct AttemptSpans<'a> {
     link: Option<&'a Link>,
+    /// Whether the table sets the header that would carry the spans.
+    is_hidden: bool,
     records: Mutex<Vec<AttemptRecord>>,
 }
 
@@ -41,9 +43,10 @@ impl AttemptRecord {
 }
 
 impl<'a> AttemptSpans<'a> {
-    /// Starts without attempts. `link` connects the call to its trace.
-    pub fn new(link: Option<&'a Link>) -> Self {
-        Self { link, records: Mutex::default() }
+    /// Starts without attempts. `link` connects the call to its trace. `request` is the request before any attempt.
+    pub fn new(link: Option<&'a Link>, request: &Request) -> Self {
+        let is_hidden = link.is_some() && TraceParent::is_in(&request.headers);
+        Self { link, is_hidden, records: Mutex::default() }
     }
 
     /// The attempts, in the order in which they ended.
@@ -51,9 +54,14 @@ impl<'a> AttemptSpans<'a> {
         self.records.into_inner()
     }
 
-    /// The span of the next attempt, to be sent to the upstream.
+    /// The span of the next attempt.
     pub(super) fn next(&self) -> Option<TraceParent> {
         self.link.map(Link::request)
+    }
+
+    /// Whether the upstream is told the spans. Headers that the table sets take precedence.
+    pub(super) fn are_sent(&self) -> bool {
+        !self.is_hidden
     }
 
     /// Begins an attempt. It is recorded when it ends.

@@ -5,11 +5,11 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use jackfield::call::{FailureKind, Outcome, Reply};
+use jackfield::call::{FailureKind, Outcome, Reply, ReplyExtension};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::auth::Login;
 use jackfield::platform::{Decoded, Inbound};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::loading::Tables;
@@ -125,7 +125,7 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
         }
         Ok(Decoded::Stream(call, mut encoder)) => {
             let before = json!([{"action": "tts:say", "arguments": {"text": call.context.function}}]);
-            let mut stream = encoder.begin(Map::from_iter([("before".to_owned(), before)])).to_vec();
+            let mut stream = encoder.begin(vec![ReplyExtension::valid("before", before)]).to_vec();
             stream.extend(encoder.end(outcome(inbound.body.len(), &call.context.raw.to_value())));
             let stream = String::from_utf8(stream).unwrap();
             assert!(stream.ends_with("\n\n") && stream.contains("event: close"), "{stream}");
@@ -149,7 +149,7 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
 /// An outcome made from the input; each number gives another kind.
 fn outcome(number: usize, raw: &Value) -> Outcome {
     let text = || Reply::text(raw.to_string());
-    let data = || Reply { data: Some(raw.clone()), ..Reply::default() };
+    let data = || Reply { data: Some(raw.into()), ..Reply::default() };
     let failed = |kind| Outcome::failed(kind, text());
     match number % 4 {
         0 => Outcome::answered(text()),

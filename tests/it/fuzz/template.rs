@@ -7,6 +7,7 @@ use http::header;
 use jackfield::plan::Plan;
 use jackfield::upstream::Request;
 use serde_json::{Value, json};
+use url::Url;
 
 use super::calling::{Called, call};
 use super::loading::Tables;
@@ -126,7 +127,10 @@ fn plan(tables: &Tables, (letter, file, place): &(u8, &str, &str), template: &st
 
 /// Checks that rendered text stays in its place.
 fn check_request(request: &Request) {
-    let url = &request.url;
+    // A parser finds in it what was put together.
+    let url = Url::parse(request.url.as_str()).unwrap();
+    assert_eq!(url.as_str(), request.url.as_str());
+    assert_eq!((url.path(), url.query()), (request.url.path(), request.url.query()));
     assert_eq!(url.origin().ascii_serialization(), "https://api.example.com", "{url}");
     assert!(url.path() == "/v1" || url.path().starts_with("/v1/"), "{url}");
     assert_eq!((url.username(), url.password(), url.fragment()), ("", None, None), "{url}");

@@ -6,6 +6,7 @@ use http::Uri;
 use jackfield::plan::Plan;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use url::Url;
 
 use super::calling::{Called, call};
 use super::loading::Tables;
@@ -60,7 +61,10 @@ fn assemble(plan: &Plan, a: &str, v: &Value) {
         return;
     };
     let [_, request] = &requests[..] else { panic!("{:?}", record.error) };
-    let url = &request.url;
+    // A parser finds in it what was put together.
+    let url = Url::parse(request.url.as_str()).unwrap();
+    assert_eq!(url.as_str(), request.url.as_str());
+    assert_eq!((url.path(), url.query()), (request.url.path(), request.url.query()));
     assert_eq!(url.origin().ascii_serialization(), "https://api.example.com:8443", "{url}");
     assert_eq!((url.username(), url.password(), url.fragment()), ("", None, None), "{url}");
     let segments: Vec<Vec<u8>> =

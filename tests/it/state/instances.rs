@@ -1,5 +1,7 @@
 //! Several instances over one store, restarts, and a store that is away.
 
+use std::path::Path;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use crate::support::upstream::{Reply, Upstream};
 
 const TABLE: &str = r#"
 [state]
-url = "sqlite:STATE"
+url = "STATE"
 
 [platforms.http]
 deadline = "40s"
@@ -45,34 +47,62 @@ reply.text = "{{default memory.x \"nothing\"}}"
 reply.text = "Plain."
 "#;
 
-/// An instance in a folder of its own, over the store at `state`.
-async fn instance(api: &Upstream, state: &std::path::Path) -> Proxy {
-    let table = TABLE.replace("UPSTREAM", &api.address.to_string());
-    let table = table.replace("STATE", state.to_str().unwrap());
+/// Runs each of these tests over each kind of store.
+macro_rules! with_each_store {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                let folder = crate::support::folder::Folder::with(&[]);
+                super::$name(&super::sqlite(&folder.path().join("state.db"))).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                let server = crate::state::server::Server::shared().await;
+                super::$name(&server.url(&server.database().await)).await;
+            })*
+        }
+    };
+}
+
+with_each_store!(
+    a_retry_that_reaches_another_instance_gets_the_reply_of_the_first,
+    a_write_of_an_instance_that_died_is_not_sent_again,
+    a_call_that_was_accepted_is_delivered_after_its_instance_died,
+    memory_is_shared_between_instances,
+);
+
+fn sqlite(file: &Path) -> String {
+    format!("sqlite:{}", file.display())
+}
+
+/// An instance in a folder of its own, over the store at the URL `state`.
+pub(super) async fn instance(api: &Upstream, state: &str) -> Proxy {
+    let table = TABLE.replace("UPSTREAM", &api.address.to_string()).replace("STATE", state);
     Proxy::start(&format!("{LISTENERS}{table}")).await
 }
 
-fn order(id: &str) -> Value {
+pub(super) fn order(id: &str) -> Value {
     let function = json!({"name": "order", "arguments": {}});
     let call = json!({"id": id, "type": "function", "function": function});
     json!({"message": {"type": "tool-calls", "call": {"id": "c"}, "toolCallList": [call], "toolCalls": [call]}})
 }
 
-fn result(answer: &Value) -> &Value {
+pub(super) fn result(answer: &Value) -> &Value {
     &answer["results"][0]["result"]
 }
 
-async fn call(proxy: &Proxy, function: &str) -> Value {
+pub(super) async fn call(proxy: &Proxy, function: &str) -> Value {
     let headers = [("x-conversation-id", "c")];
     proxy.send(Method::POST, &format!("/http/{function}"), &headers, "{}").await.json()
 }
 
-#[tokio::test]
-async fn a_retry_that_reaches_another_instance_gets_the_reply_of_the_first() {
+async fn a_retry_that_reaches_another_instance_gets_the_reply_of_the_first(state: &str) {
     let (api, gate) = Upstream::gated(|_| Reply::json(&json!({"id": 1}))).await;
-    let shared = Folder::with(&[]);
-    let state = shared.path().join("state.db");
-    let (one, other) = (instance(&api, &state).await, instance(&api, &state).await);
+    let (one, other) = (instance(&api, state).await, instance(&api, state).await);
     let call = order("t-1");
     let open = async {
         api.arrived(1).await;
@@ -88,17 +118,14 @@ async fn a_retry_that_reaches_another_instance_gets_the_reply_of_the_first() {
     assert_eq!(api.take().len(), 1);
     // A later retry gets the kept reply, also after a restart.
     drop((one, other));
-    let third = instance(&api, &state).await;
+    let third = instance(&api, state).await;
     assert_eq!(result(&third.post("/voicedock", &call).await.json()), "Order 1.");
     assert_eq!(api.take().len(), 0);
 }
 
-#[tokio::test]
-async fn a_write_of_an_instance_that_died_is_not_sent_again() {
+async fn a_write_of_an_instance_that_died_is_not_sent_again(state: &str) {
     let (api, _gate) = Upstream::gated(|_| Reply::json(&json!({"id": 1}))).await;
-    let shared = Folder::with(&[]);
-    let state = shared.path().join("state.db");
-    let (one, mut other) = (instance(&api, &state).await, instance(&api, &state).await);
+    let (one, mut other) = (instance(&api, state).await, instance(&api, state).await);
     let call = order("t-1");
     let url = one.url("/voicedock");
     let body = call.to_string();
@@ -115,27 +142,21 @@ async fn a_write_of_an_instance_that_died_is_not_sent_again() {
     other.logged("reason=interrupted").await;
 }
 
-#[tokio::test]
-async fn a_call_that_was_accepted_is_delivered_after_its_instance_died() {
+async fn a_call_that_was_accepted_is_delivered_after_its_instance_died(state: &str) {
     let (api, gate) = Upstream::gated(|_| Reply::json(&json!({}))).await;
-    let shared = Folder::with(&[]);
-    let state = shared.path().join("state.db");
-    let one = instance(&api, &state).await;
+    let one = instance(&api, state).await;
     assert_eq!(call(&one, "note").await, json!({"text": "Noted."}), "{}", one.log());
     api.arrived(1).await;
     one.signal("KILL");
     gate.add_permits(10);
-    let mut other = instance(&api, &state).await;
+    let mut other = instance(&api, state).await;
     let line = other.logged("note: delivered in").await;
     assert!(line.contains("(attempt 2)"), "{line}");
 }
 
-#[tokio::test]
-async fn memory_is_shared_between_instances() {
+async fn memory_is_shared_between_instances(state: &str) {
     let api = Upstream::new(|_| Reply::json(&json!({}))).await;
-    let shared = Folder::with(&[]);
-    let state = shared.path().join("state.db");
-    let (one, other) = (instance(&api, &state).await, instance(&api, &state).await);
+    let (one, other) = (instance(&api, state).await, instance(&api, state).await);
     assert_eq!(call(&one, "remember").await["text"], "I will.");
     assert_eq!(call(&other, "recall").await["text"], "seen");
 }
@@ -145,7 +166,7 @@ async fn a_store_that_is_away_affects_only_what_needs_it_and_heals_by_itself() {
     let api = Upstream::new(|_| Reply::json(&json!({"id": 1}))).await;
     let shared = Folder::with(&[]);
     let folder = shared.path().join("later");
-    let mut proxy = instance(&api, &folder.join("state.db")).await;
+    let mut proxy = instance(&api, &sqlite(&folder.join("state.db"))).await;
     proxy.logged("Until it works again").await;
     assert_eq!(call(&proxy, "plain").await["text"], "Plain.");
     let refused = call(&proxy, "note").await;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::call::Reply;
 use crate::flow::{CallError, TextSource};
+use crate::json::JsonText;
 use crate::lang::template::Written;
 use crate::plan::Route;
 use crate::plan::when::KnownValues;
@@ -28,17 +29,17 @@ impl Walk<'_> {
             return;
         }
         if let Some(error) = &record.error {
-            self.head("failed", &format!("{}: {error}", error.kind()));
+            self.head("failed", &format!("{}: {}", error.kind(), self.show(error)));
         }
         if let Some(error) = &record.failure_error {
-            self.line(&format!("could not render the case for this failure: {error}"));
+            self.line(&format!("could not render the case for this failure: {}", self.show(error)));
         }
         if let Some(route) = route {
             self.cases(route);
         }
         self.stored();
         for dropped in &record.dropped {
-            self.line(dropped);
+            self.line(&self.show(dropped));
         }
         self.time(route);
         self.text.truncate(self.text.trim_end().len());
@@ -58,7 +59,7 @@ impl Walk<'_> {
             if index == 0 { self.head("remembered", &line) } else { self.line(&line) }
         }
         if let Some(error) = &record.memory.error {
-            self.line(&error.to_string());
+            self.line(&self.show(error));
         }
     }
 
@@ -78,7 +79,7 @@ impl Walk<'_> {
                 true => format!("case {}", first + 1),
                 false => format!("cases {}-{}", first + 1, last + 1),
             };
-            self.head(&name, &format!("skipped: {why}"));
+            self.head(&name, &format!("skipped: {}", self.show(why)));
         }
         for case in record.matched_cases() {
             let left = match route.replies.count().saturating_sub(case + 1) {
@@ -130,23 +131,24 @@ impl Walk<'_> {
         let width = written.iter().map(|(part, _)| part.len()).max().unwrap_or(4);
         if written.is_empty() {
             let text = reply.text.clone().unwrap_or_default();
-            self.line(&format!("text  {text}"));
+            self.line(&format!("text  {}", self.show(text)));
         }
         for (part, written) in written {
             let rendered = match part.as_str() {
                 "text" => reply.text.clone().map(Value::from),
-                "data" => reply.data.clone(),
-                extension => {
-                    extension.split_once('.').and_then(|(_, key)| reply.extensions.get(key).cloned())
-                }
+                "data" => reply.data.as_ref().map(JsonText::to_value),
+                extension => extension
+                    .split_once('.')
+                    .and_then(|(_, key)| reply.extension(key))
+                    .map(JsonText::to_value),
             };
-            let rendered = match rendered.map(|rendered| self.masks.hide_value(&rendered)) {
+            let rendered = match rendered.map(|rendered| self.masks.show_value(&rendered)) {
                 None => "left out".to_owned(),
                 Some(Value::String(text)) if text.is_empty() => "an empty string".to_owned(),
                 Some(Value::String(text)) => text,
                 Some(json) => json.to_string(),
             };
-            self.labelled(&format!("{part:<width$}"), &template_text(written));
+            self.labelled(&format!("{part:<width$}"), &self.show(template_text(written)));
             if written.has_expression() {
                 self.labelled(&format!("{:>width$}", "="), &rendered);
             }
@@ -192,7 +194,7 @@ impl Walk<'_> {
                 let at = ms(attempt.began.saturating_duration_since(record.began));
                 let result = match &attempt.result {
                     Some(Ok(status)) => format!("status {}", status.as_u16()),
-                    Some(Err(error)) => error.to_string(),
+                    Some(Err(error)) => self.show(error),
                     None => continue,
                 };
                 self.line(&format!(

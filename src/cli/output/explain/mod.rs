@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::dispatch::in_process::CompletedCall;
 use crate::platform::Answer;
+use crate::secret::Masks;
 
 use crate::cli::shared::pretty;
 
@@ -41,15 +42,15 @@ impl Shown<'_> {
         let Answer { status, content_type, body } = &self.completed.answer;
         let (platform, status) = (self.platform.name(), status.as_u16());
         let head = format!("\nresponse   to {platform}: status {status}, {content_type}");
-        format!("{head}\n{}", self.hidden(&pretty(body)))
+        format!("{head}\n{}", self.masks().show(&pretty(body)))
     }
 
     /// The records and the answer as JSON. The answer is null if nothing was sent.
     pub(in crate::cli) fn to_json(self, calls: &[&CompletedCall]) -> Value {
         let records = calls.iter().map(|call| call.record.view(&self.plan.masks, call.route.as_deref()));
         let Answer { status, content_type, body } = &self.completed.answer;
-        let body = self.hidden(&String::from_utf8_lossy(body));
-        let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+        let body = serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into());
+        let body = self.masks().show_value(&body);
         let answer = json!({"status": status.as_u16(), "content_type": content_type, "body": body});
         json!({
             "at": self.now,
@@ -59,10 +60,12 @@ impl Shown<'_> {
         })
     }
 
-    /// `text` with the secrets and sensitive values of all calls hidden.
-    fn hidden(self, text: &str) -> String {
-        self.completed.calls.iter().fold(text.to_owned(), |text, call| {
-            call.record.masks(&self.plan.masks, call.route.as_deref()).hide(&text)
-        })
+    /// The secrets and sensitive values of all calls.
+    fn masks(self) -> Masks {
+        let mut masks = self.plan.masks.clone();
+        for call in &self.completed.calls {
+            masks.extend(&call.record.masks(&self.plan.masks, call.route.as_deref()));
+        }
+        masks
     }
 }

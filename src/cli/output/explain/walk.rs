@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
@@ -63,11 +64,19 @@ impl<'a> Walk<'a> {
         walk
     }
 
+    /// A text of the call or the table, as it is shown: with secrets hidden.
+    pub(super) fn show(&self, text: impl ToString) -> String {
+        self.masks.show(&text.to_string())
+    }
+
+    /// Adds a line that starts a part. All foreign texts in it have been shown by [`Self::show`] or [`Self::value`].
     pub(super) fn head(&mut self, name: &str, what: &str) {
+        // A part of the line may end in a secret that only the whole line has.
         let what = self.masks.hide(what);
         let _ = writeln!(self.text, "{}", format!("{name:<10} {what}").trim_end());
     }
 
+    /// Adds a text below, like [`Self::head`].
     pub(super) fn line(&mut self, text: &str) {
         let text = self.masks.hide(text);
         for line in text.lines() {
@@ -77,11 +86,15 @@ impl<'a> Walk<'a> {
 
     /// A body as JSON or text, shortened if it is long.
     fn body(&mut self, body: &Value) {
-        let text = match self.masks.hide_value(body) {
+        let text = match self.masks.show_value(body) {
             Value::String(text) => text,
             Value::Null => return,
             body => format!("{body:#}"),
         };
+        self.shown_body(&text);
+    }
+
+    fn shown_body(&mut self, text: &str) {
         let lines: Vec<&str> = text.lines().collect();
         self.line(&lines[..lines.len().min(MAX_LINES)].join("\n"));
         if lines.len() > MAX_LINES {
@@ -91,7 +104,7 @@ impl<'a> Walk<'a> {
 
     /// A value on one line, shortened if it is long.
     pub(super) fn value(&self, value: &Value) -> String {
-        let value = self.masks.hide_value(value).to_string();
+        let value = self.masks.show_value(value).to_string();
         match value.char_indices().nth(MAX_VALUE) {
             Some((end, _)) => format!("{}…", &value[..end]),
             None => value,
@@ -103,7 +116,7 @@ impl<'a> Walk<'a> {
         let time = ms(self.call.time);
         let what = match self.shown.completed.event {
             Some(event) => format!("the event {event} of {platform}"),
-            None => format!("{} as {platform}", call.function),
+            None => format!("{} as {platform}", self.show(&call.function)),
         };
         self.head("call", &format!("{what}, deadline in {time}"));
         let context = [
@@ -114,7 +127,7 @@ impl<'a> Walk<'a> {
         ];
         for (key, text) in context {
             if let Some(text) = text {
-                self.line(&format!("call.{key} = {}", Value::from(text.as_str())));
+                self.line(&format!("call.{key} = {}", self.value(&Value::from(text.as_str()))));
             }
         }
         for (key, value) in
@@ -129,19 +142,21 @@ impl<'a> Walk<'a> {
     fn arguments(&mut self, route: &Route) {
         let record = &self.call.record;
         let given = match &record.call.args {
-            GivenArguments::Json(given) => Some(hide_named(given.get(), route)),
+            GivenArguments::Json(given) => Some(given.get().to_value()),
             GivenArguments::Unreadable => None,
         };
         let Some(validated) = &record.validated else {
             self.head("arguments", "invalid");
             match given {
-                Some(given) => self.body(&given),
+                Some(given) => {
+                    let shown = hide_named((&self.masks.show_value(&given)).into(), route);
+                    self.shown_body(&format!("{shown:#}"));
+                }
                 None => self.line("not valid JSON"),
             }
             return;
         };
-        let fit = hide_named((&validated.args).into(), route);
-        let entries = fit.as_object().map(Map::iter).into_iter().flatten();
+        let entries = validated.args.as_object().map(Map::iter).into_iter().flatten();
         self.head(
             "arguments",
             if validated.args.as_object().is_some_and(Map::is_empty) { "none" } else { "valid" },
@@ -150,13 +165,19 @@ impl<'a> Walk<'a> {
             let given = given.as_ref().and_then(|given| given.get(name)).filter(|given| !given.is_null());
             let from = match given {
                 None => " (its default)".to_owned(),
+                Some(_) if route.arguments.is_sensitive(name) => String::new(),
                 Some(given) if given != value => format!(" (from {})", self.value(given)),
                 Some(_) => String::new(),
             };
-            self.line(&format!("{name} = {}{from}", self.value(value)));
+            let value = match route.arguments.is_sensitive(name) {
+                true => format!("\"{HIDDEN}\""),
+                false => self.value(value),
+            };
+            self.line(&format!("{name} = {value}{from}"));
         }
         if !validated.dropped.is_empty() {
-            self.line(&format!("dropped (not declared): {}", validated.dropped.join(", ")));
+            let dropped = self.show(validated.dropped.join(", "));
+            self.line(&format!("dropped (not declared): {dropped}"));
         }
     }
 
@@ -194,17 +215,15 @@ impl<'a> Walk<'a> {
             let scope = Scope { steps: &self.scope.steps[..index], ..self.scope };
             let how = match (step_record.skipped, earlier.and_then(|earlier| earlier.name.as_ref())) {
                 (true, _) => {
-                    format!(
-                        ": skipped, because {}",
-                        route.why_skipped(index, step_record.unmet, KnownValues::All(&scope))
-                    )
+                    let why = route.why_skipped(index, step_record.unmet, KnownValues::All(&scope));
+                    format!(": skipped, because {}", self.show(why))
                 }
                 (false, Some(earlier)) => format!(", concurrently with `{earlier}`"),
                 (false, None) => String::new(),
             };
             self.head("step", &format!("{name}{how}"));
         }
-        if let Some(request) = &step_record.delivery.request {
+        if let Some(request) = &step_record.request {
             let sent = if self.shown.dry_run
                 || step_record.finished_attempts().next().is_none() && step_record.cache.is_none()
             {
@@ -212,7 +231,8 @@ impl<'a> Walk<'a> {
             } else {
                 ""
             };
-            self.head("request", &format!("{} {}{sent}", request.method, request.url));
+            let url = self.show(&request.url);
+            self.head("request", &format!("{} {url}{sent}", request.method));
             self.templates(step, request);
             self.headers(request);
             if let Some(body) = &request.body {
@@ -231,7 +251,7 @@ impl<'a> Walk<'a> {
         if let Some(error) =
             step_record.error.as_ref().filter(|error| !self.shown.dry_run && !is_of_call(error))
         {
-            self.line(&format!("failed: {}: {error}", error.kind()));
+            self.line(&format!("failed: {}: {}", error.kind(), self.show(error)));
         }
     }
 
@@ -247,20 +267,20 @@ impl<'a> Walk<'a> {
                 }
                 Some(("query", name)) => all(request.url.query_pairs(), name),
                 Some(("form", name)) => all(form_urlencoded::parse(form), name),
-                Some(("headers", name)) => {
-                    request.headers.get(name).map(|value| match value.is_sensitive() {
-                        true => HIDDEN.to_owned(),
-                        false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                    })
-                }
+                Some(("headers", name)) => request
+                    .headers
+                    .get(name)
+                    .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
                 // The whole body is shown below.
                 _ => Some(String::new()),
             };
-            let written = template_text(written);
+            let written = self.show(template_text(written));
+            let header = part.strip_prefix("headers.").and_then(|name| request.headers.get(name));
             let rendered = match rendered.as_deref() {
                 None => " -> left out".to_owned(),
                 Some("") => String::new(),
-                Some(rendered) => format!(" -> {rendered}"),
+                Some(_) if header.is_some_and(HeaderValue::is_sensitive) => format!(" -> {HIDDEN}"),
+                Some(rendered) => format!(" -> {}", self.show(rendered)),
             };
             self.line(&format!("{part:<width$}  {written}{rendered}"));
         }
@@ -268,8 +288,11 @@ impl<'a> Walk<'a> {
 
     fn headers(&mut self, request: &Request) {
         for (name, value) in &request.headers {
-            let shown = String::from_utf8_lossy(value.as_bytes());
-            self.line(&format!("{name}: {}", if value.is_sensitive() { HIDDEN } else { &shown }));
+            let shown = match value.is_sensitive() {
+                true => HIDDEN.to_owned(),
+                false => self.show(String::from_utf8_lossy(value.as_bytes())),
+            };
+            self.line(&format!("{name}: {shown}"));
         }
     }
 
@@ -287,23 +310,25 @@ impl<'a> Walk<'a> {
                 self.response_parts(response);
             }
             (None, Some(last @ AttemptRecord { result: Some(Err(error)), .. })) => {
+                let error = self.show(error);
                 self.head("response", &format!("none, after {}: {error}", ms(last.time())));
             }
             _ => {}
         }
         if let Some(error) = &step_record.refresh_error {
-            self.line(&format!("stale response from the cache, because {}: {error}", error.kind()));
+            let shown = self.show(error);
+            self.line(&format!("stale response from the cache, because {}: {shown}", error.kind()));
         }
     }
 
     fn response_parts(&mut self, response: &ParsedResponse) {
         for name in SHOWN_HEADERS {
             if let Some(value) = response.header(name) {
-                self.line(&format!("{name}: {value}"));
+                self.line(&format!("{name}: {}", self.show(value)));
             }
         }
         if let Some(problem) = response.problem() {
-            self.line(&format!("read as text, because {problem}"));
+            self.line(&format!("read as text, because {}", self.show(problem)));
         }
         self.body(&response.body().to_value());
     }

@@ -6,8 +6,8 @@ use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parame
 use serde_json::Value;
 
 use super::{
-    CompileTask, INCLUSION, Included, MAX_INCLUDED, MAX_INCLUDED_BY_ALL, TemplateText, parameter_name, stem,
-    without_empty, without_final_newline,
+    CompileTask, INCLUSION, Included, MAKE_READABLE, MAX_INCLUDED, MAX_INCLUDED_BY_ALL, TemplateText,
+    parameter_name, stem, without_empty, without_final_newline,
 };
 use crate::diagnostic::{Code, suggest};
 use crate::lang::template::names::Block;
@@ -190,6 +190,10 @@ impl<'c> CompileTask<'_, 'c, '_> {
     fn partial_text(&mut self, name: &str, range: &Range<usize>) -> Option<TemplateText<'c>> {
         let Some(text) = self.compiler.partial(name) else {
             let place = self.find(name, range);
+            if let Some(why) = self.compiler.why_unreadable(name) {
+                self.report(Code::UnknownPartial, place, why, Some(MAKE_READABLE.to_owned()));
+                return None;
+            }
             let known: Vec<&str> = self.compiler.files.keys().map(|file| stem(file)).collect();
             let help = if known.is_empty() {
                 Some("partials are files in the folder `templates` beside the main file".to_owned())

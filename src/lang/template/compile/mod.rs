@@ -60,6 +60,10 @@ const MAX_INCLUDED_BY_ALL: usize = 64 * 1024 * 1024;
 /// The most syntax errors that are reported in one template.
 const MAX_SYNTAX_ERRORS: usize = 8;
 
+/// The help for a template file that cannot be read.
+pub(crate) const MAKE_READABLE: &str =
+    "make the file readable for the user that runs Jackfield, as UTF-8 text";
+
 /// The overhead of an inclusion, in bytes.
 const INCLUSION: usize = 64;
 
@@ -68,6 +72,8 @@ pub(crate) struct Compiler<'a> {
     sources: &'a Sources,
     /// The template files by name.
     files: &'a BTreeMap<String, FileId>,
+    /// The template files that cannot be read, with the reason.
+    unreadable: Option<&'a BTreeMap<String, String>>,
     /// What the templates compiled so far use.
     pub(crate) used: TemplateUsage,
     included: Included,
@@ -113,11 +119,25 @@ impl<'a> Compiler<'a> {
         Self {
             sources,
             files,
+            unreadable: None,
             used: TemplateUsage::default(),
             included: Included::default(),
             advice: Diagnostics::default(),
             zone: None,
         }
+    }
+
+    /// The same with the template files that cannot be read, and the reasons.
+    pub(crate) fn with_unreadable(self, unreadable: &'a BTreeMap<String, String>) -> Self {
+        Self { unreadable: Some(unreadable), ..self }
+    }
+
+    /// Why the template file or partial `name` cannot be read, if it is one that cannot.
+    pub(crate) fn why_unreadable(&self, name: &str) -> Option<String> {
+        let is_meant =
+            |file: &str| file == name || file.strip_suffix(".hbs") == Some(name) || stem(file) == name;
+        let (file, why) = self.unreadable?.iter().find(|(file, _)| is_meant(file))?;
+        Some(format!("the template file `templates/{file}` cannot be read: {why}"))
     }
 
     /// Gives the templates that are compiled from now on the zone of the table: a name, or an expression.

@@ -122,7 +122,14 @@ fn target() -> Target {
 
 fn get(url: Url, target: Target) -> Request {
     let target = Arc::new(target);
-    Request { target, step: None, method: Method::GET, url, headers: HeaderMap::new(), body: None }
+    Request {
+        target,
+        step: None,
+        method: Method::GET,
+        url: url.into(),
+        headers: HeaderMap::new(),
+        body: None,
+    }
 }
 
 /// A deadline that no test reaches.
