@@ -40,6 +40,11 @@ pub(crate) struct Usage {
 impl Proxy {
     /// Serves a table that has both listeners on free ports.
     pub(crate) fn start(table: &str) -> io::Result<Self> {
+        Self::watched(table, |_| ())
+    }
+
+    /// The same, with a function that gets each line of the log.
+    pub(crate) fn watched(table: &str, mut watch: impl FnMut(&str) + Send + 'static) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("routes.toml"), table)?;
         let built = || env!("CARGO_BIN_EXE_jackfield").into();
@@ -59,6 +64,7 @@ impl Proxy {
         std::thread::spawn(move || {
             let mut starting = Some(tell);
             for line in BufReader::with_capacity(1 << 18, stderr).lines().map_while(Result::ok) {
+                watch(&line);
                 if line.contains("panicked") {
                     counter.fetch_add(1, Ordering::Relaxed);
                     eprint_line(&line);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::deliveries::{DeliveryQuery, shown};
 use crate::plan::Plan;
 use crate::secret::Masks;
-use crate::state::{Delivery, DeliveryFilter, DeliveryStatus, JobId, Page, Selection, Store};
+use crate::state::{Delivery, DeliveryFilter, JobId, Page, Selection, Store};
 
 use super::shared::{Stored, counted, plan_and_store};
 use super::{print, print_json, report};
@@ -156,10 +156,7 @@ async fn act(action: &Action, plan: &Plan, store: &Store) -> anyhow::Result<Exit
             None => Ok(nothing("there is no such delivery")),
         },
         Action::Retry(selected) => {
-            let mut count = 0;
-            for selection in selected.to_retry()? {
-                count += store.retry(&selection).await?;
-            }
+            let count = store.retry(&selected.to_retry()?).await?;
             done(count, "due at once")
         }
         Action::Drop(selected) => {
@@ -184,14 +181,13 @@ impl Selected {
     }
 
     /// What to retry. A delivered call would be sent again, so it must be named by its id or its status.
-    fn to_retry(&self) -> anyhow::Result<Vec<Selection>> {
-        const UNDELIVERED: [DeliveryStatus; 3] =
-            [DeliveryStatus::Waiting, DeliveryStatus::Retrying, DeliveryStatus::Dead];
+    fn to_retry(&self) -> anyhow::Result<Selection> {
         Ok(match self.read()? {
-            Selection::Matching(filter) if filter.status.is_none() => UNDELIVERED
-                .map(|status| Selection::Matching(DeliveryFilter { status: Some(status), ..filter.clone() }))
-                .into(),
-            selection => vec![selection],
+            Selection::Matching(filter) => {
+                let is_undelivered = filter.status.is_none();
+                Selection::Matching(DeliveryFilter { is_undelivered, ..filter })
+            }
+            selection => selection,
         })
     }
 

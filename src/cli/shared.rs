@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use crate::demo;
 use crate::diagnostic::{self, Diagnostic, Severity, unreadable_help};
 use crate::dispatch::state;
-use crate::load::{Loaded, Unreadable, load, process_environment};
+use crate::load::{Environment, Loaded, Unreadable, load, process_environment};
 use crate::plan::Plan;
 use crate::printable::{printable_json, printable_line};
 use crate::state::{StateUrl, Store};
@@ -46,7 +46,14 @@ pub(super) struct Stored {
 
 /// Loads a table and opens its store. Without a plan, reports the errors and returns the exit code.
 pub(super) fn plan_and_store(path: &Path) -> anyhow::Result<Result<Stored, ExitCode>> {
-    let plan = match plan_or_exit(path, load(path, &process_environment())) {
+    // Nothing is sent, so only the secrets of `[state]` must be set.
+    let environment = Environment { without_secrets: true, ..process_environment() };
+    let mut loaded = load(path, &environment);
+    if loaded.as_ref().is_ok_and(|loaded| loaded.plan.as_ref().is_none_or(|plan| plan.state.is_none())) {
+        // This load names the secrets that are missing.
+        loaded = load(path, &process_environment());
+    }
+    let plan = match plan_or_exit(path, loaded) {
         Ok(plan) => plan,
         Err(code) => return Ok(Err(code)),
     };

@@ -17,21 +17,30 @@ use crate::platform::{self, Platform};
 use crate::state::{Job, JobOutcome, Work, WorkKind};
 use crate::traceparent::Link;
 
-use super::verdict;
+use super::verdict::{self, Progress};
 
 /// Delivers a call, and returns the outcome.
 pub(super) async fn run(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
     let running = dispatcher.live.running();
-    let began = Instant::now();
-    let (outcome, record) = match prepare(&running, &job) {
+    let (began, progress) = (Instant::now(), Progress::of(&job));
+    let (mut outcome, record) = match prepare(&running, &job) {
         Ok(Prepared { stored, platform, route }) => {
+            if job.is_interrupted {
+                warn_of_repeat(&job);
+            }
             let record = deliver(dispatcher, &running, &job, (stored, platform, &route)).await;
             dispatcher.state.note_call(&record);
-            let outcome = verdict::of_record(&record, job.attempt, job.retry_left, fastrand::f64());
+            let is_other = job.revision != running.plan.revision;
+            let accepted_by = is_other.then_some(&*job.revision);
+            let outcome = verdict::of_record(&record, progress, accepted_by);
             (outcome, Some((record, route)))
         }
-        Err(outcome) => (outcome, None),
+        Err(reason) => (progress.hand_back(reason), None),
     };
+    // The command line shows stored reasons, perhaps without the secrets that would have to be hidden.
+    if let Some(reason) = outcome.reason_mut() {
+        *reason = running.plan.masks.hide(reason);
+    }
     let (record, route) = record.unzip();
     let Job { lease, work, platform, conversation, attempt, accepted_at, .. } = job;
     let since_accepted = Timestamp::now().duration_since(accepted_at);
@@ -51,6 +60,14 @@ pub(super) async fn run(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
     outcome
 }
 
+fn warn_of_repeat(job: &Job) {
+    let (delivery, attempt) = (job.lease.id, job.attempt);
+    tracing::warn!(
+        %delivery, attempt,
+        "the previous attempt was interrupted: the upstream may get the request of this delivery twice"
+    );
+}
+
 /// A stored call, and what delivers it.
 struct Prepared {
     stored: StoredCall,
@@ -58,27 +75,22 @@ struct Prepared {
     route: Arc<Route>,
 }
 
-/// Finds the route that delivers a job in the running table. Without one, returns the outcome of the job.
-fn prepare(running: &Running, job: &Job) -> Result<Prepared, JobOutcome> {
-    let dead = |reason: String| JobOutcome::Dead { reason };
+/// Finds the route that delivers a job in the running table. Otherwise, returns why this instance cannot deliver it.
+fn prepare(running: &Running, job: &Job) -> Result<Prepared, String> {
     let platform = platform::find(&job.platform)
-        .ok_or_else(|| dead(format!("this version knows no platform `{}`", job.platform)))?;
+        .ok_or_else(|| format!("this version of Jackfield knows no platform `{}`", job.platform))?;
     let Work { kind, name } = &job.work;
     let route = match kind {
         WorkKind::Route => running.plan.routes.get(name),
         WorkKind::Event => running.plan.event(platform.name(), name),
     };
-    let route = route.ok_or_else(|| dead(format!("the table has no {} `{name}` any more", kind.as_str())))?;
-    let payload = match &job.payload {
-        Ok(payload) => payload,
-        // An operator can restore the missing key.
-        Err(error) => {
-            let (reason, random) = (error.to_string(), fastrand::f64());
-            return Err(verdict::retry(reason, job.attempt, job.retry_left, None, random));
-        }
-    };
+    let route = route.ok_or_else(|| {
+        let revision = &running.plan.revision;
+        format!("the running table (revision {revision}) has no {} `{name}`", kind.as_str())
+    })?;
+    let payload = job.payload.as_ref().map_err(ToString::to_string)?;
     let stored = StoredCall::decode(platform.name(), payload)
-        .ok_or_else(|| dead("what was stored of the call is damaged".to_owned()))?;
+        .ok_or("what was stored of the call is damaged, or was stored by a newer version of Jackfield")?;
     Ok(Prepared { stored, platform, route: Arc::clone(route) })
 }
 

@@ -138,7 +138,7 @@ impl DeliveryQuery {
         let Self { route, status, since, conversation } = self;
         let status = status.as_deref().map(status_of).transpose()?;
         let since = since.as_deref().map(time_of).transpose()?;
-        Ok(DeliveryFilter { name: route, status, since, conversation })
+        Ok(DeliveryFilter { name: route, status, since, conversation, is_undelivered: false })
     }
 }
 

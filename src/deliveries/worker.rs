@@ -11,10 +11,13 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::dispatch::{Dispatcher, poll_caught};
-use crate::state::{Job, JobLease, JobOutcome, LeaseState, Store};
+use crate::plan::Plan;
+use crate::printable::printable_line;
+use crate::state::{Backlog, Job, JobLease, JobOutcome, LeaseState, Store, WorkKind};
 
 use super::attempt;
 use super::running::{RunningJobs, Term};
+use super::verdict::Progress;
 
 /// The maximum number of calls that an instance delivers at the same time.
 const MAX_ATTEMPTS: usize = 64;
@@ -29,6 +32,10 @@ const OLDEST_LEASE: Duration = Duration::from_secs(2);
 /// How often deliveries are counted, and how often expired ones are deleted.
 const COUNTING: Duration = Duration::from_secs(5);
 const PURGING: Duration = Duration::from_secs(60);
+/// How long the check of the keys may take: it may have to read every stored value.
+const KEY_CHECK: Duration = Duration::from_secs(60);
+/// How often to look whether the table was reloaded.
+const LOOKING: Duration = Duration::from_secs(1);
 /// The pause after an operation of the store that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long delivered calls are kept if the running table has no state any more.
@@ -89,10 +96,7 @@ async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     open_if_needed(&shared.dispatcher);
     let store = shared.dispatcher.state.opened().await.clone();
     let leasing = async {
-        tokio::select! {
-            () = lease(&shared, &store) => {}
-            _ = stopped.wait_for(|stopped| *stopped) => {}
-        }
+        lease(&shared, &store, &mut stopped).await;
         // Keep renewing leases until the last attempt has ended.
         std::future::pending::<()>().await;
     };
@@ -100,6 +104,8 @@ async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
         leasing,
         renew(&shared, &store),
         count(&shared.dispatcher, &store),
+        look_for_orphans(&shared.dispatcher, &store),
+        check_keys(&shared.dispatcher, &store),
         purge(&shared.dispatcher, &store)
     );
 }
@@ -109,26 +115,30 @@ fn open_if_needed(dispatcher: &Dispatcher) {
     dispatcher.state.access(&dispatcher.live.plan());
 }
 
-/// Leases calls and starts their attempts. Never ends.
-async fn lease(shared: &Arc<Shared>, store: &Store) {
+/// Leases calls and starts their attempts, until the worker is stopped.
+async fn lease(shared: &Arc<Shared>, store: &Store, stopped: &mut watch::Receiver<bool>) {
     let mut watch = store.watch_jobs();
-    loop {
+    while !*stopped.borrow() {
         let free = MAX_ATTEMPTS.saturating_sub(shared.running.len());
         if free == 0 {
-            shared.freed.notified().await;
+            tokio::select! {
+                () = shared.freed.notified() => {}
+                _ = stopped.changed() => {}
+            }
             continue;
         }
         let asked = Instant::now();
         match shared.dispatcher.state.note(store.lease_jobs(free).await) {
             None => sleep(PAUSE).await,
-            // They are due again when their leases end.
+            Some(jobs) if *stopped.borrow() => return_all(store, jobs, "the instance was stopping").await,
             Some(jobs) if asked.elapsed() > OLDEST_LEASE => {
-                let (jobs, took) = (jobs.len(), asked.elapsed());
+                let (count, took) = (jobs.len(), asked.elapsed());
                 tracing::warn!(
-                    jobs,
+                    jobs = count,
                     ?took,
                     "the state store is slow: the leases came too late to start attempts"
                 );
+                return_all(store, jobs, "the state store was slow").await;
             }
             Some(jobs) => {
                 let is_more = jobs.len() == free;
@@ -138,11 +148,22 @@ async fn lease(shared: &Arc<Shared>, store: &Store) {
                     tokio::select! {
                         () = watch.changed() => {}
                         () = freed => {}
+                        _ = stopped.changed() => {}
                     }
                 }
             }
         }
     }
+}
+
+/// Hands back calls that were leased but will not be run. If that fails, they are due again when their leases end.
+async fn return_all(store: &Store, jobs: Vec<Job>, reason: &str) {
+    let store = store.within(RENEWAL);
+    join_all(jobs.iter().map(|job| {
+        let returned = JobOutcome::Returned { delay: Duration::ZERO, reason: reason.to_owned() };
+        store.finish(&job.lease, returned)
+    }))
+    .await;
 }
 
 /// Starts an attempt as a task of its own, so that a panic ends only this attempt.
@@ -180,12 +201,12 @@ async fn run_job(shared: &Shared, store: &Store, job: Job, term: Term) {
 }
 
 async fn attempt_caught(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
-    let (attempt, retry_left) = (job.attempt, job.retry_left);
+    let progress = Progress::of(&job);
     let mut running = pin!(attempt::run(dispatcher, job));
     let caught = poll_fn(|context| poll_caught(running.as_mut(), context)).await;
     caught.unwrap_or_else(|_| {
         let reason = "bad_response: the attempt ended in an internal error".to_owned();
-        super::verdict::retry(reason, attempt, retry_left, None, fastrand::f64())
+        progress.retry(reason, None)
     })
 }
 
@@ -235,6 +256,48 @@ async fn count(dispatcher: &Dispatcher, store: &Store) {
         }
         sleep(COUNTING).await;
     }
+}
+
+/// Checks that the configured keys decrypt what is stored. Never ends: another instance may have other keys.
+async fn check_keys(dispatcher: &Dispatcher, store: &Store) {
+    let store = store.within(KEY_CHECK);
+    loop {
+        let is_known = dispatcher.state.note_keys(store.check_keys().await).is_some();
+        sleep(if is_known { PURGING } else { COUNTING }).await;
+    }
+}
+
+/// After the start and after each reload, warns of deliveries whose route or event is not in the running table. They are
+/// handed back again and again, which one line of the log shows better than the lines of all attempts. Never ends.
+async fn look_for_orphans(dispatcher: &Dispatcher, store: &Store) {
+    let mut seen = None;
+    loop {
+        let plan = dispatcher.live.plan();
+        if seen.as_ref() != Some(&plan.revision)
+            && let Some(backlog) = dispatcher.state.note(store.backlog().await)
+        {
+            backlog.iter().filter(|backlog| !is_known(&plan, backlog)).for_each(warn_of_orphans);
+            seen = Some(plan.revision.clone());
+        }
+        sleep(LOOKING).await;
+    }
+}
+
+fn is_known(plan: &Plan, Backlog { work, platform, .. }: &Backlog) -> bool {
+    match work.kind {
+        WorkKind::Route => plan.routes.contains_key(&work.name),
+        WorkKind::Event => plan.event(platform, &work.name).is_some(),
+    }
+}
+
+fn warn_of_orphans(Backlog { work, platform, count }: &Backlog) {
+    let (kind, name) = (work.kind.as_str(), printable_line(&work.name));
+    tracing::warn!(
+        %name, platform, deliveries = count,
+        "the table has no {kind} `{name}`, but {count} of its deliveries wait: they are given up when their `retry_for` \
+         has passed. Add the {kind} again, let an instance that has it deliver them, or drop them with \
+         `jackfield deliveries drop --route {name} --status retrying`"
+    );
 }
 
 /// Deletes expired rows: deliveries, memory and claimed calls. Never ends.

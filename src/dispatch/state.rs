@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -14,14 +14,20 @@ use crate::state::{Counts, Settings, StateError, StateFault, Store};
 /// The shortest time limit of an operation whose timeout shows that the store is unavailable.
 const SHORTEST_LIMIT: Duration = Duration::from_millis(250);
 
+/// How long no operation may fail until the store counts as working. If the disk is full, reads succeed between writes
+/// that fail, and an alert must not miss that.
+const STEADY_AFTER: Duration = Duration::from_secs(3);
+
 /// The store, once it is open, and what is known about it.
 #[derive(Debug, Default)]
 pub struct StateSlot {
     store: OnceLock<Store>,
     opened: Notify,
-    /// The last error of the store itself, until an operation succeeds.
-    away: Mutex<Option<StateError>>,
+    /// The last error of the store itself and its time, until the store works again.
+    away: Mutex<Option<(StateError, Instant)>>,
     is_away: AtomicBool,
+    /// Why stored values cannot be decrypted, if a key is missing.
+    other_key: Mutex<Option<StateError>>,
     errors: AtomicU64,
     /// Calls whose retries only this instance recognises, because the store was away.
     local_claims: AtomicU64,
@@ -85,8 +91,17 @@ impl StateSlot {
 
     /// Notes that an operation succeeded.
     pub fn note_success(&self) {
-        if self.is_away.swap(false, Ordering::Relaxed) {
-            *self.away.lock() = None;
+        self.note_success_at(Instant::now());
+    }
+
+    fn note_success_at(&self, now: Instant) {
+        if !self.is_away.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut away = self.away.lock();
+        if away.as_ref().is_some_and(|(_, last)| now.saturating_duration_since(*last) >= STEADY_AFTER) {
+            *away = None;
+            self.is_away.store(false, Ordering::Relaxed);
             tracing::info!("the state store works again");
         }
     }
@@ -97,7 +112,7 @@ impl StateSlot {
         if !error.fault.is_away() {
             return;
         }
-        *self.away.lock() = Some(error.clone());
+        *self.away.lock() = Some((error.clone(), Instant::now()));
         if !self.is_away.swap(true, Ordering::Relaxed) {
             let fault = error.fault.slug();
             tracing::error!(
@@ -122,7 +137,37 @@ impl StateSlot {
 
     /// Why the store is away, if it is.
     pub fn away(&self) -> Option<StateError> {
-        self.away.lock().clone()
+        self.away.lock().as_ref().map(|(error, _)| error.clone())
+    }
+
+    /// Why the store does not work, or holds values that no configured key decrypts.
+    pub fn fault(&self) -> Option<StateError> {
+        self.away().or_else(|| self.other_key.lock().clone())
+    }
+
+    /// Notes the result of [`Store::check_keys`]. Returns whether all values can be decrypted; `None` if the store could
+    /// not tell.
+    pub fn note_keys(&self, result: Result<(), StateError>) -> Option<bool> {
+        let error = match result {
+            Err(error) if error.fault == StateFault::OtherKey => Some(error),
+            result => {
+                self.note(result)?;
+                None
+            }
+        };
+        let is_good = error.is_none();
+        let before = std::mem::replace(&mut *self.other_key.lock(), error.clone());
+        match (before, error) {
+            (None, Some(error)) => {
+                tracing::error!(
+                    fault = error.fault.slug(),
+                    "{error}. Until then, these deliveries are handed back, and this memory cannot be read"
+                );
+            }
+            (Some(_), None) => tracing::info!("the configured keys decrypt every stored value again"),
+            _ => {}
+        }
+        Some(is_good)
     }
 
     /// How many operations failed.
@@ -172,8 +217,23 @@ mod tests {
         };
         assert_eq!(note(5, StateFault::Timeout), None);
         assert_eq!(note(5, StateFault::Unreachable), Some(StateFault::Unreachable));
-        slot.note_success();
+        slot.note_success_at(Instant::now() + STEADY_AFTER);
         assert_eq!(note(1000, StateFault::Timeout), Some(StateFault::Timeout));
         assert_eq!(slot.errors(), 3);
+    }
+
+    #[test]
+    fn a_success_between_errors_does_not_show_that_the_store_works() {
+        let slot = StateSlot::default();
+        let full = StateError { fault: StateFault::DiskFull, place: String::new(), detail: String::new() };
+        slot.note_error(&full);
+        let began = Instant::now();
+        slot.note_success();
+        assert_eq!(slot.away(), Some(full.clone()));
+        slot.note_error(&full);
+        slot.note_success_at(began + STEADY_AFTER / 2);
+        assert_eq!(slot.away(), Some(full));
+        slot.note_success_at(began + STEADY_AFTER * 20);
+        assert_eq!(slot.away(), None);
     }
 }

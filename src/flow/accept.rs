@@ -66,6 +66,13 @@ pub(super) async fn accept(
         seed: env.key.seed(),
         payload: Payload { bytes, is_sensitive },
     };
+    // If this instance dies before it answers, the platform retries the call. The retry may store it again only if the
+    // upstream recognises the idempotency key. Otherwise it is unconfirmed.
+    if !route.reruns_failures()
+        && let Some(marking) = env.caller.before_write()
+    {
+        marking.await?;
+    }
     let left = env.deadline.saturating_duration_since(Instant::now());
     let stored = match env.state {
         Some(state) => state.store.within(left).append_job(job).await,

@@ -106,6 +106,15 @@ fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
                 "{route}: attempt {attempt} failed, next one in {next}: {reason}"
             );
         }
+        JobOutcome::Returned { delay, reason } => {
+            let (reason, next_ms) = (shown(reason, &ended.plan.masks), delay.as_millis());
+            let next = humantime::format_duration(Duration::from_millis(next_ms.try_into().unwrap_or(0)));
+            tracing::warn!(
+                %delivery, %route, %platform, conversation, attempt, ms, age_ms, accepted_by, record_id, next_ms,
+                outcome = %"returned",
+                "{route}: this instance cannot deliver the call now, handed back for {next}: {reason}"
+            );
+        }
         JobOutcome::Dead { reason } => {
             let reason = shown(reason, &ended.plan.masks);
             let message = format!(

@@ -3,6 +3,7 @@
 mod body;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use thiserror::Error;
 use url::Url;
@@ -238,11 +239,10 @@ impl RequestTemplate {
 
 /// Whether every parser of URLs reads this path as it is, without a segment that leads elsewhere.
 fn is_confined(path: &str) -> bool {
-    let is_dots = |segment: &str| {
-        let dots = segment.replace("%2e", ".").replace("%2E", ".");
-        matches!(&*dots, "." | "..")
-    };
-    path.bytes().all(is_of_path) && !path.split('/').any(|segment| segment.len() <= 6 && is_dots(segment))
+    let is = |segment: &str, dots: &[u8]| percent_decode_str(segment).eq(dots.iter().copied());
+    let is_dots =
+        |segment: &str| segment.starts_with(['.', '%']) && (is(segment, b".") || is(segment, b".."));
+    path.bytes().all(is_of_path) && !path.split('/').any(is_dots)
 }
 
 /// Whether a path may contain this character, which no parser then changes.

@@ -162,6 +162,10 @@ async fn ready(State(app): State<App>, uri: Uri) -> Response {
         tracing::debug!("not ready: {error}");
         return (StatusCode::SERVICE_UNAVAILABLE, "the state store is unavailable\n").into_response();
     }
+    if uri.query() == Some("state") && app.dispatcher.state.fault().is_some() {
+        let text = "the state store is unavailable or holds values that were encrypted with another key\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
     "ok\n".into_response()
 }
 
@@ -216,7 +220,7 @@ fn state_store(app: &App) -> Value {
     let Some(store) = app.dispatcher.state.store() else { return Value::Null };
     json!({
         "url": store.place(),
-        "error": app.dispatcher.state.away().map(|error| error.to_string()),
+        "error": app.dispatcher.state.fault().map(|error| error.to_string()),
         "deliveries": shown::counts(&app.dispatcher.state.counts()),
     })
 }

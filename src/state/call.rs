@@ -25,7 +25,8 @@ pub enum CallClaim {
     Kept(Vec<u8>),
     /// Another instance is running it. [`Store::follow`](super::Store::follow) waits for its answer.
     InFlight(Following),
-    /// Its leader died after it sent a request that may have changed something. It must not run again.
+    /// Its leader died after it sent a request that may have changed something, or its answer cannot be decrypted. It must
+    /// not run again.
     Unconfirmed,
 }
 
@@ -52,7 +53,7 @@ pub enum Followed {
     Answer(Vec<u8>),
     /// The leader gave up before it sent anything: claim the call again.
     Free,
-    /// The leader died after it sent a request that may have changed something.
+    /// The leader died after it sent a request that may have changed something, or its answer cannot be decrypted.
     Unconfirmed,
     /// There was no answer in time.
     Late,

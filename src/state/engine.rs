@@ -9,9 +9,10 @@ use crate::single_flight::FlightKey;
 use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::conversation::{Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
 use super::error::{StateError, StateFault};
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob};
+use super::keys::KeyId;
 use super::postgres::Postgres;
 use super::signals::Signals;
 use super::sqlite::Sqlite;
@@ -113,6 +114,8 @@ pub(super) enum AnyEngine {
 engine! {
     /// Opens the store if it is not open, and makes or updates its schema.
     fn check() -> ();
+    /// Notes that the first of the configured keys encrypts. Returns the other keys with which values are encrypted.
+    fn unconfigured_keys(configured: &[KeyId]) -> Vec<KeyId>;
     /// Appends a job within a time limit. After an error it does not run.
     fn append(job: SealedJob, limit: Duration) -> ();
     /// Leases at most `limit` jobs, those that have been due the longest first.
@@ -125,12 +128,12 @@ engine! {
     fn deliveries(filter: &DeliveryFilter, page: Page) -> Vec<Delivery>;
     /// One job with its payload.
     fn delivery(id: JobId) -> Option<(Delivery, Vec<u8>)>;
-    /// Makes jobs that are not running due at once. Finished ones start over.
-    fn retry(selection: &Selection) -> u64;
-    /// Deletes jobs that are not running.
-    fn drop_jobs(selection: &Selection) -> u64;
+    /// Retries or deletes the selected jobs that are not running. Selected by a filter, only those of a part.
+    fn act(action: Action, selection: &Selection, part: Part) -> Acted;
     /// Counts the jobs.
     fn counts() -> Counts;
+    /// Counts the jobs that are neither delivered nor dead, by what delivers them.
+    fn backlog() -> Vec<Backlog>;
     /// Deletes delivered jobs older than `keep`, and memory and calls that have expired.
     fn purge(keep: Duration) -> u64;
     /// Returns the memory of a conversation, and extends its life to `ttl` from now.

@@ -45,6 +45,8 @@ pub enum StateFault {
     NoKey,
     /// A stored value was encrypted with a key that is no longer configured, or the value was changed.
     UnknownKey,
+    /// Values were encrypted with a key that is not configured.
+    OtherKey,
     /// The conversation would remember too many names.
     TooManyNames,
     /// The conversation would remember too much.
@@ -71,6 +73,7 @@ impl StateFault {
             Self::OldServer => "old-server",
             Self::NoKey => "no-key",
             Self::UnknownKey => "unknown-key",
+            Self::OtherKey => "other-key",
             Self::TooManyNames => "too-many-names",
             Self::TooManyBytes => "too-many-bytes",
             Self::Internal => "internal",
@@ -79,7 +82,10 @@ impl StateFault {
 
     /// Whether the store itself is unavailable. The other errors concern only the value that was stored or read.
     pub const fn is_away(self) -> bool {
-        !matches!(self, Self::NoKey | Self::UnknownKey | Self::TooManyNames | Self::TooManyBytes)
+        !matches!(
+            self,
+            Self::NoKey | Self::UnknownKey | Self::OtherKey | Self::TooManyNames | Self::TooManyBytes
+        )
     }
 
     const fn message(self) -> &'static str {
@@ -98,6 +104,7 @@ impl StateFault {
             Self::OldServer => "the server is older than PostgreSQL 13",
             Self::NoKey => "a sensitive value cannot be stored without an encryption key",
             Self::UnknownKey => "a stored value cannot be decrypted",
+            Self::OtherKey => "it holds values that were encrypted with another key",
             Self::TooManyNames => "the conversation would remember more than 64 names",
             Self::TooManyBytes => "the conversation would remember more than 64 KiB",
             Self::Internal => "the operation failed",
@@ -129,6 +136,9 @@ impl StateFault {
             Self::OldServer => "update the server to PostgreSQL 13 or newer",
             Self::NoKey => "set `[state] encryption_key`; `openssl rand -base64 32` makes one",
             Self::UnknownKey => "add the key that encrypted it as the second key of `[state] encryption_key`",
+            Self::OtherKey => {
+                "add that key to `[state] encryption_key`, as the first of two or as the second; if it is lost, drop the deliveries"
+            }
             Self::TooManyNames | Self::TooManyBytes => "forget values that are no longer needed",
             Self::Internal => "check the detail, and report a bug if it does not help",
         }

@@ -98,6 +98,8 @@ pub struct DeliveryFilter {
     pub since: Option<Timestamp>,
     /// The conversation.
     pub conversation: Option<String>,
+    /// Not those that were delivered.
+    pub is_undelivered: bool,
 }
 
 /// Which jobs to act on.
@@ -109,6 +111,39 @@ pub enum Selection {
     Matching(DeliveryFilter),
 }
 
+/// What an operator does with jobs that are not running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Makes them due at once. Finished ones start over.
+    Retry,
+    /// Deletes them.
+    Drop,
+}
+
+/// A part of all jobs, in the order of their acceptance. A large selection is worked off in parts, so that other
+/// operations need not wait until all of it is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Begins after this job.
+    pub(super) after: i64,
+    /// The last job of all parts; `None` until the first part is done. Jobs that are accepted later belong to none.
+    pub(super) until: Option<i64>,
+}
+
+impl Part {
+    /// The maximum number of jobs in a part.
+    pub(super) const LENGTH: i64 = 1000;
+}
+
+/// What was done with a part of a selection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Acted {
+    /// How many of its jobs were selected.
+    pub(super) count: u64,
+    /// The next part, if there is one.
+    pub(super) next: Option<Part>,
+}
+
 /// A part of a long list, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
@@ -116,6 +151,17 @@ pub struct Page {
     pub after: Option<JobId>,
     /// The maximum number of jobs.
     pub limit: u32,
+}
+
+/// The jobs of a route or event that are neither delivered nor dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    /// The route or event.
+    pub work: Work,
+    /// The platform that sent the calls.
+    pub platform: String,
+    /// How many there are.
+    pub count: u64,
 }
 
 /// How many jobs there are.

@@ -127,11 +127,30 @@ pub enum JobOutcome {
         /// What failed.
         reason: String,
     },
+    /// This attempt did nothing, so it does not count. The job runs again, on this instance or another.
+    Returned {
+        /// After this time. Zero: at once.
+        delay: Duration,
+        /// Why it did nothing.
+        reason: String,
+    },
     /// The job is given up. It is kept until an operator retries or drops it.
     Dead {
         /// What failed.
         reason: String,
     },
+}
+
+impl JobOutcome {
+    /// What failed, if something did.
+    pub fn reason_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Delivered => None,
+            Self::RetryIn { reason, .. } | Self::Returned { reason, .. } | Self::Dead { reason } => {
+                Some(reason)
+            }
+        }
+    }
 }
 
 /// Whether a lease is still held.

@@ -23,10 +23,19 @@ const ENCRYPTED: u8 = 1;
 const ID_LENGTH: usize = 4;
 const NONCE_LENGTH: usize = 24;
 
+/// Identifies a key.
+pub(super) type KeyId = [u8; ID_LENGTH];
+
+/// How each value begins that was encrypted with a key.
+pub(super) fn sealed_by(key: KeyId) -> [u8; 1 + ID_LENGTH] {
+    let [a, b, c, d] = key;
+    [ENCRYPTED, a, b, c, d]
+}
+
 /// A key of 32 bytes. `Debug` prints only its id.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EncryptionKey {
-    id: [u8; ID_LENGTH],
+    id: KeyId,
     bytes: Zeroizing<[u8; 32]>,
 }
 
@@ -93,6 +102,10 @@ impl SealedAt<'_> {
 }
 
 impl EncryptionKeys {
+    pub(super) fn ids(&self) -> Vec<KeyId> {
+        self.0.iter().map(|key| key.id).collect()
+    }
+
     /// Makes a payload ready to be stored.
     pub(super) fn seal(&self, payload: &Payload, at: SealedAt<'_>) -> Result<Vec<u8>, StateFault> {
         if !payload.is_sensitive {

@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod fate;
 mod filter;
+mod hang;
 mod in_memory;
 mod job;
 mod keys;
@@ -23,7 +24,7 @@ mod url;
 pub use self::call::{CallClaim, CallLease, CallTerms, Followed, Following};
 pub use self::conversation::{Changes, Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
 pub use self::error::{StateError, StateFault};
-pub use self::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
+pub use self::filter::{Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
 pub use self::job::{
     Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, NotAJobId, Payload, Work, WorkKind,
 };

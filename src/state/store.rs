@@ -10,7 +10,8 @@ use super::clock::Clock;
 use super::conversation::{Changes, Conversation, Memory, Remembered};
 use super::engine::{AnyEngine, CallState, Engine as _, Result, SealedChange, SealedJob};
 use super::error::{StateError, StateFault};
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
+use super::hang::Hang;
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, Payload};
 use super::keys::{EncryptionKeys, SealedAt, random};
@@ -21,6 +22,10 @@ use super::url::StateUrl;
 
 /// How long an operation may take, unless the caller limits it otherwise.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the store may hang until calls are no longer stored, but refused at once: a short stall of the disk refuses
+/// none.
+const APPEND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a store is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +63,9 @@ struct Inner {
     keys: EncryptionKeys,
     place: String,
     clock: Clock,
+    /// Reads and writes may hang independently: SQLite reads while its disk cannot write.
+    reads: Hang,
+    writes: Hang,
 }
 
 impl Store {
@@ -81,7 +89,14 @@ impl Store {
     }
 
     fn over(engine: AnyEngine, keys: EncryptionKeys, place: String) -> Self {
-        let inner = Arc::new(Inner { engine, keys, place, clock: Clock::new() });
+        let inner = Arc::new(Inner {
+            engine,
+            keys,
+            place,
+            clock: Clock::new(),
+            reads: Hang::default(),
+            writes: Hang::default(),
+        });
         Self { inner, limit: DEFAULT_LIMIT }
     }
 
@@ -97,7 +112,23 @@ impl Store {
 
     /// Opens the store, and makes or updates its schema. The other operations do the same when they need it.
     pub async fn check(&self) -> Result<()> {
-        self.limited(self.inner.engine.check()).await
+        self.write(self.inner.engine.check()).await
+    }
+
+    /// Checks that the configured keys decrypt every stored value. Reads all values if an earlier key was replaced, so the
+    /// time limit should be long.
+    ///
+    /// # Errors
+    /// [`StateFault::OtherKey`] if values were encrypted with a key that is not configured.
+    pub async fn check_keys(&self) -> Result<()> {
+        let used = self.write(self.inner.engine.unconfigured_keys(&self.inner.keys.ids())).await?;
+        match used.first() {
+            None => Ok(()),
+            Some(id) => {
+                let detail = format!("the id of that key is {}", hex::encode(id));
+                Err(StateError::new(StateFault::OtherKey, &self.inner.place, detail))
+            }
+        }
     }
 
     /// Stores a job. When this returns its id, the job is on disk and will run. After an error it does not run.
@@ -110,14 +141,16 @@ impl Store {
         let conversation = job.conversation.as_ref().filter(|_| job.ordered);
         let order = conversation
             .map(|conversation| Conversation { platform: platform.clone(), id: conversation.clone() }.key());
-        self.inner.engine.append(SealedJob { id, job, payload, order }, self.limit).await?;
-        Ok(id)
+        self.admit(&self.inner.writes, APPEND_PATIENCE)?;
+        let appended = self.inner.engine.append(SealedJob { id, job, payload, order }, self.limit).await;
+        self.inner.writes.note(&appended, self.limit, Instant::now());
+        appended.map(|()| id)
     }
 
     /// Leases at most `limit` jobs for this instance, those that have been due the longest first. Ordered jobs of one
     /// conversation are leased one after the other.
     pub async fn lease_jobs(&self, limit: usize) -> Result<Vec<Job>> {
-        let mut jobs = self.limited(self.inner.engine.lease(limit)).await?;
+        let mut jobs = self.write(self.inner.engine.lease(limit)).await?;
         for job in &mut jobs {
             let id = job.lease.id.to_string();
             if let Ok(payload) = &mut job.payload {
@@ -130,12 +163,12 @@ impl Store {
 
     /// Renews leases to their full length, and returns the jobs whose lease is lost. Call it several times per lease.
     pub async fn renew_jobs(&self, leases: &[JobLease]) -> Result<Vec<JobId>> {
-        self.limited(self.inner.engine.renew(leases)).await
+        self.write(self.inner.engine.renew(leases)).await
     }
 
     /// Stores the outcome of an attempt, and ends its lease.
     pub async fn finish(&self, lease: &JobLease, outcome: JobOutcome) -> Result<LeaseState> {
-        self.limited(self.inner.engine.finish(lease, outcome)).await
+        self.write(self.inner.engine.finish(lease, outcome)).await
     }
 
     /// Waits for jobs to lease.
@@ -145,12 +178,12 @@ impl Store {
 
     /// Lists jobs, newest first.
     pub async fn deliveries(&self, filter: &DeliveryFilter, page: Page) -> Result<Vec<Delivery>> {
-        self.limited(self.inner.engine.deliveries(filter, page)).await
+        self.read(self.inner.engine.deliveries(filter, page)).await
     }
 
     /// One job and its payload. The payload is an error if none of the configured keys can decrypt it.
     pub async fn delivery(&self, id: JobId) -> Result<Option<(Delivery, Result<Vec<u8>>)>> {
-        let found = self.limited(self.inner.engine.delivery(id)).await?;
+        let found = self.read(self.inner.engine.delivery(id)).await?;
         Ok(found.map(|(delivery, payload)| {
             let opened = self.inner.keys.open(payload, at_job(&id.to_string()));
             (delivery, opened.map_err(|fault| self.error(fault)))
@@ -158,30 +191,55 @@ impl Store {
     }
 
     /// Makes jobs that are not running due at once, and returns their number. Delivered and dead ones start over, with
-    /// the full time for retries.
+    /// the full time for retries. A large selection is worked off in parts, so other operations go on.
     pub async fn retry(&self, selection: &Selection) -> Result<u64> {
-        self.limited(self.inner.engine.retry(selection)).await
+        self.act(Action::Retry, selection).await
     }
 
-    /// Deletes jobs that are not running, and returns how many.
+    /// Deletes jobs that are not running, and returns how many. A large selection is worked off in parts.
     pub async fn drop_jobs(&self, selection: &Selection) -> Result<u64> {
-        self.limited(self.inner.engine.drop_jobs(selection)).await
+        self.act(Action::Drop, selection).await
+    }
+
+    /// The time limit is that of each part. After an error, some parts may be done.
+    async fn act(&self, action: Action, selection: &Selection) -> Result<u64> {
+        let mut count = 0;
+        if let Selection::Ids(ids) = selection {
+            for ids in ids.chunks(Part::LENGTH as usize) {
+                let selection = Selection::Ids(ids.to_vec());
+                let part = Part::default();
+                count += self.write(self.inner.engine.act(action, &selection, part)).await?.count;
+            }
+            return Ok(count);
+        }
+        let mut next = Some(Part::default());
+        while let Some(part) = next {
+            let acted = self.write(self.inner.engine.act(action, selection, part)).await?;
+            count += acted.count;
+            next = acted.next;
+        }
+        Ok(count)
     }
 
     /// Counts the jobs.
     pub async fn counts(&self) -> Result<Counts> {
-        self.limited(self.inner.engine.counts()).await
+        self.read(self.inner.engine.counts()).await
+    }
+
+    /// Counts the jobs that are neither delivered nor dead, by route or event.
+    pub async fn backlog(&self) -> Result<Vec<Backlog>> {
+        self.read(self.inner.engine.backlog()).await
     }
 
     /// Deletes jobs that were delivered longer than `keep` ago, and memory and calls that have expired. Dead jobs are
     /// kept. Returns how many rows it deleted; call it again at once if there are many.
     pub async fn purge(&self, keep: Duration) -> Result<u64> {
-        self.limited(self.inner.engine.purge(keep)).await
+        self.write(self.inner.engine.purge(keep)).await
     }
 
     /// Returns what a conversation remembers, sorted by name, and extends its life to `ttl` from now.
     pub async fn recall(&self, conversation: &Conversation, ttl: Duration) -> Result<Memory> {
-        let mut memory = self.limited(self.inner.engine.recall(conversation, ttl)).await?;
+        let mut memory = self.quick_read(self.inner.engine.recall(conversation, ttl)).await?;
         let row = conversation.key();
         for (name, remembered) in &mut memory {
             let value = std::mem::take(&mut remembered.value);
@@ -208,18 +266,20 @@ impl Store {
             };
             sealed.push(SealedChange { name, value, bytes });
         }
-        self.limited(self.inner.engine.remember(conversation, sealed, ttl)).await
+        self.quick_write(self.inner.engine.remember(conversation, sealed, ttl)).await
     }
 
     /// Deletes what a conversation remembers, for one platform or for all, and returns how many values it had.
     pub async fn forget(&self, platform: Option<&str>, conversation: &str) -> Result<u64> {
-        self.limited(self.inner.engine.forget(platform, conversation)).await
+        self.write(self.inner.engine.forget(platform, conversation)).await
     }
 
     /// Claims a call. Only one leads it at a time.
     pub async fn claim_call(&self, key: FlightKey, terms: CallTerms) -> Result<CallClaim> {
-        match self.limited(self.inner.engine.claim(key, terms)).await? {
-            CallClaim::Kept(answer) => Ok(CallClaim::Kept(self.open_answer(&key, answer)?)),
+        match self.quick_write(self.inner.engine.claim(key, terms)).await? {
+            CallClaim::Kept(answer) => {
+                Ok(self.open_answer(&key, answer).map_or(CallClaim::Unconfirmed, CallClaim::Kept))
+            }
             claim => Ok(claim),
         }
     }
@@ -227,12 +287,12 @@ impl Store {
     /// Notes that a request of the call may be sent from now on, and renews the lease. If the leader dies after this,
     /// the call is answered as unconfirmed and does not run again. If the lease is lost, do not send.
     pub async fn mark_sent(&self, lease: &CallLease) -> Result<LeaseState> {
-        self.limited(self.inner.engine.mark_sent(lease)).await
+        self.quick_write(self.inner.engine.mark_sent(lease)).await
     }
 
     /// Renews the lease of a call to its full length. Call it several times per lease.
     pub async fn renew_call(&self, lease: &CallLease) -> Result<LeaseState> {
-        self.limited(self.inner.engine.renew_call(lease)).await
+        self.write(self.inner.engine.renew_call(lease)).await
     }
 
     /// Ends a call with its answer: gives the answer to the followers, and keeps it for retries. If `kept_for` is zero,
@@ -240,12 +300,12 @@ impl Store {
     /// then.
     pub async fn settle(&self, lease: &CallLease, answer: Payload, kept_for: Duration) -> Result<LeaseState> {
         let answer = self.inner.keys.seal(&answer, at_call(&lease.key)).map_err(|fault| self.error(fault))?;
-        self.limited(self.inner.engine.settle(lease, answer, kept_for)).await
+        self.write(self.inner.engine.settle(lease, answer, kept_for)).await
     }
 
     /// Ends a call that has sent nothing: the next claim leads it.
     pub async fn abandon(&self, lease: &CallLease) -> Result<()> {
-        self.limited(self.inner.engine.abandon(lease)).await
+        self.write(self.inner.engine.abandon(lease)).await
     }
 
     /// Waits for the answer of a call that another instance is running, for at most `within`.
@@ -253,10 +313,11 @@ impl Store {
         let ends = Instant::now() + within;
         let mut watch = self.inner.engine.signals().watch_call(following.key);
         loop {
-            let lease_left = match self.limited(self.inner.engine.look(following)).await? {
+            let lease_left = match self.quick_read(self.inner.engine.look(following)).await? {
                 CallState::InFlight { lease_left } => lease_left,
                 CallState::Answer(answer) => {
-                    return Ok(Followed::Answer(self.open_answer(&following.key, answer)?));
+                    let opened = self.open_answer(&following.key, answer);
+                    return Ok(opened.map_or(Followed::Unconfirmed, Followed::Answer));
                 }
                 CallState::Unconfirmed => return Ok(Followed::Unconfirmed),
                 CallState::Free => return Ok(Followed::Free),
@@ -270,8 +331,10 @@ impl Store {
         }
     }
 
-    fn open_answer(&self, key: &FlightKey, answer: Vec<u8>) -> Result<Vec<u8>> {
-        self.inner.keys.open(answer, at_call(key)).map_err(|fault| self.error(fault))
+    /// The answer of a call; `None` if no configured key decrypts it. The call has run all the same.
+    fn open_answer(&self, key: &FlightKey, answer: Vec<u8>) -> Option<Vec<u8>> {
+        let opened = self.inner.keys.open(answer, at_call(key)).map_err(|fault| self.error(fault));
+        opened.inspect_err(|error| tracing::warn!("{error}: the kept reply to a call cannot be read")).ok()
     }
 
     fn random<const N: usize>(&self) -> Result<[u8; N]> {
@@ -282,11 +345,43 @@ impl Store {
         StateError::new(fault, &self.inner.place, "")
     }
 
-    async fn limited<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
-        match tokio::time::timeout(self.limit, operation).await {
+    /// Reads, and waits also for a store that hangs.
+    async fn read<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        self.limited(&self.inner.reads, operation).await
+    }
+
+    /// Writes, and waits also for a store that hangs.
+    async fn write<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        self.limited(&self.inner.writes, operation).await
+    }
+
+    /// Reads for a call, which does not wait for a store that hangs.
+    async fn quick_read<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        self.admit(&self.inner.reads, Duration::ZERO)?;
+        self.read(operation).await
+    }
+
+    /// Writes for a call, which does not wait for a store that hangs.
+    async fn quick_write<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        self.admit(&self.inner.writes, Duration::ZERO)?;
+        self.write(operation).await
+    }
+
+    fn admit(&self, hang: &Hang, patience: Duration) -> Result<()> {
+        if hang.admits(patience, Instant::now()) {
+            return Ok(());
+        }
+        let detail = "it gave no answer a moment ago, so it was not asked";
+        Err(StateError::new(StateFault::Timeout, &self.inner.place, detail))
+    }
+
+    async fn limited<T>(&self, hang: &Hang, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = match tokio::time::timeout(self.limit, operation).await {
             Ok(result) => result,
             Err(_) => Err(StateError::timeout(&self.inner.place, self.limit)),
-        }
+        };
+        hang.note(&result, self.limit, Instant::now());
+        result
     }
 }
 

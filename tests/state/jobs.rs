@@ -13,6 +13,7 @@ use crate::world::{ALL, HOUR, World, job, lease_one, names, ordered, sensitive};
 with_each_engine!(
     a_job_comes_back_as_it_was_appended,
     a_failed_job_is_due_again_after_its_delay,
+    an_attempt_that_did_nothing_does_not_count,
     a_dead_job_is_kept_and_runs_no_more,
     a_job_of_a_dead_instance_is_leased_by_another,
     a_renewed_lease_is_held,
@@ -76,6 +77,24 @@ async fn a_failed_job_is_due_again_after_its_delay(world: &World) {
     store.finish(&leased[0].lease, JobOutcome::Delivered).await.unwrap();
     let (delivery, _) = store.delivery(id).await.unwrap().unwrap();
     assert_eq!(delivery.reason, None);
+}
+
+async fn an_attempt_that_did_nothing_does_not_count(world: &World) {
+    let store = world.store();
+    let id = store.append_job(ordered("log_lead", "c")).await.unwrap();
+    store.append_job(ordered("behind", "c")).await.unwrap();
+    for delay in [Duration::ZERO, Duration::ZERO, HOUR] {
+        let leased = store.lease_jobs(2).await.unwrap();
+        assert_eq!(names(&leased), ["log_lead"]);
+        assert_eq!((leased[0].attempt, leased[0].is_interrupted), (1, false));
+        let returned = JobOutcome::Returned { delay, reason: "no route".to_owned() };
+        assert_eq!(store.finish(&leased[0].lease, returned.clone()).await, Ok(LeaseState::Held));
+        assert_eq!(store.finish(&leased[0].lease, returned).await, Ok(LeaseState::Lost));
+        let (delivery, _) = store.delivery(id).await.unwrap().unwrap();
+        assert_eq!((delivery.status, delivery.attempts), (DeliveryStatus::Retrying, 0));
+        assert_eq!(delivery.reason.as_deref(), Some("no route"));
+    }
+    assert!(store.lease_jobs(2).await.unwrap().is_empty(), "not yet");
 }
 
 async fn a_dead_job_is_kept_and_runs_no_more(world: &World) {

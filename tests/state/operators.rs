@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jackfield::state::{
-    Counts, Delivery, DeliveryFilter, DeliveryStatus, JobId, JobOutcome, NewJob, Page, Selection, Store,
+    Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, JobId, JobOutcome, NewJob, Page, Selection,
+    Store, Work, WorkKind,
 };
 
 use crate::with_each_engine;
@@ -14,6 +15,7 @@ with_each_engine!(
     a_filter_selects_by_each_part,
     jobs_are_counted_by_where_they_stand,
     a_selection_is_retried_and_dropped,
+    a_large_selection_is_worked_off_in_parts,
     delivered_jobs_are_purged_after_a_while,
     an_unknown_job_is_not_there,
 );
@@ -111,6 +113,14 @@ async fn jobs_are_counted_by_where_they_stand(world: &World) {
     let oldest = oldest.map(|delivery| delivery.accepted_at).min();
     let one = Counts { waiting: 1, retrying: 1, running: 1, delivered: 1, dead: 1, oldest };
     assert_eq!(counts, one);
+    let mut backlog = store.backlog().await.unwrap();
+    backlog.sort_by(|one, other| one.work.name.cmp(&other.work.name));
+    let of = |name: &str| Backlog {
+        work: Work { kind: WorkKind::Route, name: name.to_owned() },
+        platform: "vapi".to_owned(),
+        count: 1,
+    };
+    assert_eq!(backlog, ["retrying", "running", "waiting"].map(of));
 }
 
 async fn a_selection_is_retried_and_dropped(world: &World) {
@@ -127,6 +137,30 @@ async fn a_selection_is_retried_and_dropped(world: &World) {
     let left = store.deliveries(&DeliveryFilter::default(), ALL).await.unwrap();
     assert!(left.iter().all(|delivery| delivery.status == DeliveryStatus::Running), "{left:?}");
     assert_eq!(left.len(), 3);
+}
+
+async fn a_large_selection_is_worked_off_in_parts(world: &World) {
+    let store = world.store();
+    let append = |name| store.append_job(job(name));
+    futures_util::future::try_join_all(
+        (0..2500).map(|at| append(if at % 5 == 0 { "other" } else { "many" })),
+    )
+    .await
+    .unwrap();
+    let first = store.lease_jobs(1).await.unwrap().pop().unwrap();
+    let is_many = u64::from(first.work.name == "many");
+    store.finish(&first.lease, JobOutcome::Delivered).await.unwrap();
+    let of = |name: &str| DeliveryFilter { name: Some(name.to_owned()), ..DeliveryFilter::default() };
+    let undelivered = Selection::Matching(DeliveryFilter { is_undelivered: true, ..of("many") });
+    assert_eq!(store.retry(&undelivered).await, Ok(2000 - is_many));
+    let (dropped, appended) = tokio::join!(store.drop_jobs(&undelivered), store.append_job(job("later")));
+    assert_eq!((dropped, appended.is_ok()), (Ok(2000 - is_many), true));
+    assert_eq!(store.drop_jobs(&Selection::Matching(of("many"))).await, Ok(is_many));
+    let others = store.deliveries(&of("other"), Page { after: None, limit: 600 }).await.unwrap();
+    assert_eq!(others.len(), 500);
+    let ids = others.iter().map(|delivery| delivery.id).collect();
+    assert_eq!(store.drop_jobs(&Selection::Ids(ids)).await, Ok(500));
+    assert_eq!(store.drop_jobs(&Selection::Matching(DeliveryFilter::default())).await, Ok(1));
 }
 
 async fn delivered_jobs_are_purged_after_a_while(world: &World) {

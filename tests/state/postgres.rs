@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jackfield::state::{
     CallClaim, CallTerms, Counts, DeliveryFilter, EncryptionKeys, Followed, JobOutcome, NewJob, Remembered,
-    Settings, StateFault, StateUrl, Store,
+    Selection, Settings, StateFault, StateUrl, Store,
 };
 use tokio_postgres::{AsyncMessage, NoTls};
 
@@ -95,8 +95,34 @@ async fn a_newer_schema_is_refused() {
     let error = store.append_job(job("refused")).await.unwrap_err();
     assert_eq!(error.fault, StateFault::NewerSchema);
     assert!(error.to_string().contains("made by a newer version of Jackfield"), "{error}");
-    server.run(&database, "UPDATE jackfield_schema SET version = 1").await;
+    server.run(&database, "UPDATE jackfield_schema SET version = 2").await;
     assert_eq!(names(&[lease_one(&store, &mut store.watch_jobs()).await]), ["accepted"]);
+}
+
+#[tokio::test]
+async fn another_key_is_noticed_before_a_value_is_read() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let url = server.url(&database);
+    let with = |keys: &[u8]| {
+        let keys = EncryptionKeys(keys.iter().copied().map(key).collect());
+        Store::open(&Settings { keys, ..settings(&url) })
+    };
+    for keys in [&[1][..], &[3], &[], &[1]] {
+        assert_eq!(with(keys).check_keys().await, Ok(()), "{keys:?}");
+    }
+    with(&[1]).append_job(NewJob { payload: sensitive("4711"), ..job("log_lead") }).await.unwrap();
+    for keys in [&[2][..], &[]] {
+        assert_eq!(with(keys).check_keys().await.unwrap_err().fault, StateFault::OtherKey, "{keys:?}");
+    }
+    for keys in [&[1][..], &[2, 1], &[1, 2]] {
+        assert_eq!(with(keys).check_keys().await, Ok(()), "{keys:?}");
+    }
+    let older = "DROP TABLE jackfield_encryption_keys; UPDATE jackfield_schema SET version = 1";
+    server.run(&database, older).await;
+    assert_eq!(with(&[2]).check_keys().await.unwrap_err().fault, StateFault::OtherKey);
+    with(&[2]).drop_jobs(&Selection::Matching(DeliveryFilter::default())).await.unwrap();
+    assert_eq!(with(&[2]).check_keys().await, Ok(()));
 }
 
 #[tokio::test]
@@ -143,6 +169,45 @@ async fn a_server_that_says_nothing_is_given_up() {
         assert_eq!(error.fault, StateFault::Timeout);
     }
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn calls_wait_once_for_a_server_that_hangs_and_it_heals_by_itself() {
+    let server = Server::shared().await;
+    let url = server.url(&server.database().await);
+    let store = open(&url);
+    // Another session holds the tables, so nothing is answered.
+    let (blocker, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    store.check().await.unwrap();
+    blocker
+        .batch_execute("BEGIN; LOCK TABLE jackfield_calls, jackfield_jobs, jackfield_conversations")
+        .await
+        .unwrap();
+    let brief = store.within(Duration::from_millis(300));
+    assert_eq!(brief.claim_call([1; 32], TERMS).await.unwrap_err().fault, StateFault::Timeout);
+    assert_eq!(brief.recall(&conversation("c"), HOUR).await.unwrap_err().fault, StateFault::Timeout);
+    for operation in 0..2 {
+        let refused = async || match operation {
+            0 => brief.claim_call([1; 32], TERMS).await.unwrap_err(),
+            _ => brief.recall(&conversation("c"), HOUR).await.unwrap_err(),
+        };
+        // Once in a while, one asks again.
+        let mut error = refused().await;
+        for _ in 0..20 {
+            if error.detail.contains("it was not asked") {
+                break;
+            }
+            error = refused().await;
+        }
+        assert!(error.detail.contains("it was not asked"), "{operation}: {error}");
+    }
+    blocker.batch_execute("COMMIT").await.unwrap();
+    // What the worker does in the background shows that the server answers again.
+    store.renew_jobs(&[]).await.unwrap();
+    store.counts().await.unwrap();
+    assert!(matches!(store.claim_call([1; 32], TERMS).await, Ok(CallClaim::Leader(_))));
+    assert_eq!(store.recall(&conversation("c"), HOUR).await, Ok(Vec::new()));
 }
 
 #[tokio::test]

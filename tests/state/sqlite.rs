@@ -88,9 +88,8 @@ async fn keys_are_rotated() {
     let new = open(&file, &[2]);
     assert_eq!(new.claim_call([2; 32], TERMS).await, Ok(kept));
     assert_eq!(new.recall(&conversation("c-1"), HOUR).await.unwrap()[0].1.value, SENSITIVE[1].as_bytes());
-    let error = new.claim_call([1; 32], TERMS).await.unwrap_err();
-    assert_eq!(error.fault, StateFault::UnknownKey);
-    assert!(!error.fault.is_away(), "only this value cannot be read");
+    let claimed = new.claim_call([1; 32], TERMS).await;
+    assert_eq!(claimed, Ok(CallClaim::Unconfirmed), "a call whose answer cannot be read must not run again");
     // One job that cannot be read does not keep the others from being leased.
     let listed = new.deliveries(&DeliveryFilter::default(), ALL).await.unwrap();
     let mut readable = 0;
@@ -98,6 +97,31 @@ async fn keys_are_rotated() {
         readable += usize::from(new.delivery(delivery.id).await.unwrap().unwrap().1.is_ok());
     }
     assert_eq!((listed.len(), readable), (2, 1));
+}
+
+#[tokio::test]
+async fn another_key_is_noticed_before_a_value_is_read() {
+    let world = World::sqlite();
+    let file = world.file();
+    let old = open(&file, &[1]);
+    // While nothing is encrypted, the key may be replaced.
+    for keys in [&[1][..], &[3], &[], &[1]] {
+        assert_eq!(open(&file, keys).check_keys().await, Ok(()), "{keys:?}");
+    }
+    store_sensitive(&old, [1; 32]).await;
+    for keys in [&[2][..], &[]] {
+        let error = open(&file, keys).check_keys().await.unwrap_err();
+        assert_eq!((error.fault, error.fault.is_away()), (StateFault::OtherKey, false), "{keys:?}");
+        assert!(error.to_string().contains("encrypted with another key"), "{error}");
+    }
+    for keys in [&[1][..], &[2, 1], &[1, 2]] {
+        assert_eq!(open(&file, keys).check_keys().await, Ok(()), "{keys:?}");
+    }
+    // It was stored by a version that did not note its key.
+    let older = rusqlite::Connection::open(&file).unwrap();
+    older.execute_batch("DROP TABLE encryption_keys; PRAGMA user_version = 1").unwrap();
+    drop(older);
+    assert_eq!(open(&file, &[2]).check_keys().await.unwrap_err().fault, StateFault::OtherKey);
 }
 
 #[tokio::test]
@@ -136,7 +160,7 @@ async fn a_newer_schema_is_refused() {
     let error = store.append_job(job("log_lead")).await.unwrap_err();
     assert_eq!(error.fault, StateFault::NewerSchema);
     assert!(error.to_string().contains("made by a newer version of Jackfield"), "{error}");
-    other.pragma_update(None, "user_version", 1).unwrap();
+    other.pragma_update(None, "user_version", 2).unwrap();
     assert_eq!(store.lease_jobs(10).await.unwrap().len(), 1, "the one of before");
 }
 

@@ -3,8 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::support::proxy::Proxy;
+use super::verdict::Outage;
+
+/// What an instance logs when it takes the database for unavailable, and when it does no longer.
+const IS_AWAY: &str = "Until it works again";
+const IS_BACK: &str = "the state store works again";
 
 pub(super) struct Instances {
     table: String,
@@ -14,6 +20,39 @@ pub(super) struct Instances {
     ends: AtomicUsize,
     /// How often each process so far has panicked.
     panics: Mutex<Vec<Arc<AtomicU64>>>,
+    /// When an instance took the database for unavailable.
+    outages: Arc<Mutex<Vec<Outage>>>,
+}
+
+/// Reads the log of an instance.
+struct Watching {
+    outages: Arc<Mutex<Vec<Outage>>>,
+    /// The outage that has not ended.
+    open: Option<usize>,
+}
+
+impl Watching {
+    fn read(&mut self, line: &str) {
+        if line.contains(IS_AWAY) {
+            let mut outages = locked(&self.outages);
+            self.open = Some(outages.len());
+            outages.push(Outage { began: Instant::now(), ended: None });
+        } else if line.contains(IS_BACK) {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(open) = self.open.take() {
+            locked(&self.outages)[open].ended = Some(Instant::now());
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl Instances {
@@ -25,6 +64,7 @@ impl Instances {
             kills: 0.into(),
             ends: 0.into(),
             panics: Mutex::default(),
+            outages: Arc::default(),
         };
         for at in 0..count {
             instances.start_again(at).await;
@@ -34,7 +74,9 @@ impl Instances {
 
     pub(super) async fn start_again(&self, at: usize) {
         let table = self.table.clone();
-        let started = tokio::task::spawn_blocking(move || Proxy::start(&table));
+        let mut watching = Watching { outages: Arc::clone(&self.outages), open: None };
+        let started =
+            tokio::task::spawn_blocking(move || Proxy::watched(&table, move |line| watching.read(line)));
         let proxy = started.await.expect("a thread").expect("an instance");
         locked(&self.panics).push(Arc::clone(&proxy.alarms));
         *locked(&self.running[at]) = Some(proxy);
@@ -73,6 +115,10 @@ impl Instances {
 
     pub(super) fn ends(&self) -> usize {
         self.ends.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn outages(&self) -> Vec<Outage> {
+        locked(&self.outages).clone()
     }
 
     pub(super) fn panics(&self) -> u64 {

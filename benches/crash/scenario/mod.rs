@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use jackfield::state::{Counts, DeliveryFilter, Page, Settings, StateUrl, Store};
+use jackfield::state::{Counts, DeliveryFilter, DeliveryStatus, Page, Selection, Settings, StateUrl, Store};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -29,6 +29,9 @@ pub(crate) use verdict::Verdict;
 
 /// How long the queue may take to become empty at the end.
 const DRAIN: Duration = Duration::from_secs(300);
+
+/// How often jobs are made due at the end.
+const MAKE_DUE: Duration = Duration::from_secs(15);
 
 const TABLE: &str = r#"
 [server]
@@ -138,6 +141,7 @@ impl Scenario {
             ends: instances.ends(),
             stored: stored(&store).await,
             outages,
+            noted: instances.outages(),
             left: counts.waiting + counts.retrying + counts.running,
             dead: counts.dead,
             panics: instances.panics(),
@@ -198,7 +202,7 @@ impl Scenario {
             server.tell("kill").await;
             callers.answered_more(self.server_away.max(1), is_over).await;
             server.tell("start").await;
-            outages.push(Outage { began, ended: Instant::now() });
+            outages.push(Outage { began, ended: Some(Instant::now()) });
         }
         outages
     }
@@ -218,15 +222,21 @@ async fn stored(store: &Store) -> HashMap<String, usize> {
     }
 }
 
-/// Waits until nothing is waiting to be delivered.
+/// Waits until nothing is waiting to be delivered. A job whose instances were killed again and again waits for long until
+/// its next attempt, so from time to time all of them are made due, as an operator would do it.
 async fn drain(store: &Store) -> Counts {
-    let began = Instant::now();
+    let retrying = DeliveryFilter { status: Some(DeliveryStatus::Retrying), ..DeliveryFilter::default() };
+    let (began, mut due) = (Instant::now(), Instant::now() + MAKE_DUE);
     loop {
         if let Ok(counts) = store.counts().await {
             let left = counts.waiting + counts.retrying + counts.running;
             if left == 0 || began.elapsed() > DRAIN {
                 return counts;
             }
+        }
+        if Instant::now() > due {
+            let _ = store.retry(&Selection::Matching(retrying.clone())).await;
+            due += MAKE_DUE;
         }
         sleep(Duration::from_millis(50)).await;
     }

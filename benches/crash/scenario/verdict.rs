@@ -13,11 +13,12 @@ const MAX_SHOWN: usize = 10;
 /// How long after the end of an outage an instance may still take the database for unavailable.
 const RECOVERY: Duration = Duration::from_secs(1);
 
-/// A time without a database.
+/// A time without a database, or in which an instance takes it for unavailable.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outage {
     pub(super) began: Instant,
-    pub(super) ended: Instant,
+    /// `None` if it lasts.
+    pub(super) ended: Option<Instant>,
 }
 
 /// What happened.
@@ -30,6 +31,8 @@ pub(super) struct Happened {
     /// How many jobs each conversation has.
     pub(super) stored: HashMap<String, usize>,
     pub(super) outages: Vec<Outage>,
+    /// When an instance took the database for unavailable: it also does if an answer takes too long.
+    pub(super) noted: Vec<Outage>,
     /// How many jobs were neither delivered nor given up in the end, and how many were given up.
     pub(super) left: u64,
     pub(super) dead: u64,
@@ -56,6 +59,7 @@ impl Verdict {
         verdict.count("instances killed", happened.kills);
         verdict.count("instances ended", happened.ends);
         verdict.count("database server killed", happened.outages.len());
+        verdict.count("  taken for unavailable by an instance", happened.noted.len());
         verdict.judge_notes(happened);
         verdict.judge_orders(happened);
         let requests = |arrived: &Arrived| arrived.requests;
@@ -75,7 +79,7 @@ impl Verdict {
         verdict.times = format!(
             "calls for {:.1} s, of which {:.1} s without a database; then deliveries for {:.1} s",
             seconds(happened.calling),
-            seconds(happened.outages.iter().map(|outage| outage.ended - outage.began).sum()),
+            seconds(happened.outages.iter().filter_map(|outage| Some(outage.ended? - outage.began)).sum()),
             seconds(happened.draining)
         );
         verdict
@@ -191,11 +195,14 @@ impl Verdict {
 }
 
 impl Happened {
-    /// Whether the database was away during one of these calls.
+    /// Whether the database was away during one of these calls, or an instance took it for that.
     fn was_away(&self, told: &[Told]) -> bool {
-        told.iter().any(|told| {
-            self.outages.iter().any(|outage| told.at < outage.ended + RECOVERY && outage.began < told.ended)
-        })
+        let has = |told: &Told, outage: &Outage| {
+            outage.began < told.ended + RECOVERY
+                && outage.ended.is_none_or(|ended| told.at < ended + RECOVERY)
+        };
+        let mut all = self.outages.iter().chain(&self.noted);
+        all.any(|outage| told.iter().any(|told| has(told, outage)))
     }
 }
 

@@ -54,8 +54,9 @@ fn url(cx: &mut Cx<'_>, text: &Located<String>) -> Option<StateUrl> {
     }
     let resolved = cx.resolve(&text.value, text.span)?;
     match StateUrl::parse(&resolved.text) {
+        // Without its secrets, it would name another place or login.
+        _ if resolved.placeholder => None,
         Ok(url) => Some(beside_table(cx, url)),
-        Err(_) if resolved.placeholder => None,
         Err(fault) => {
             cx.report(Diagnostic::new(Code::InvalidUrl, text.span, fault.message).help(fault.help));
             None
@@ -87,8 +88,8 @@ fn encryption_key(cx: &mut Cx<'_>, text: &Located<String>) -> Option<EncryptionK
     let resolved = cx.resolve(&text.value, text.span)?;
     cx.advise_on_literal(&resolved, text.span);
     match EncryptionKey::parse(&resolved.text) {
+        _ if resolved.placeholder => None,
         Ok(key) => Some(key),
-        Err(_) if resolved.placeholder => None,
         Err(fault) => {
             let help = format!("{}: write `\"${{STATE_KEY}}\"` here", KeyFault::HELP);
             cx.report(Diagnostic::new(Code::InvalidKey, text.span, fault.to_string()).help(help));

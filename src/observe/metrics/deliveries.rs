@@ -12,7 +12,8 @@ use super::{Metrics, add, get};
 #[derive(Debug, Default)]
 pub(super) struct DeliverySeries {
     delivered: AtomicU64,
-    retried: AtomicU64,
+    retrying: AtomicU64,
+    returned: AtomicU64,
     dead: AtomicU64,
 }
 
@@ -21,7 +22,8 @@ impl Metrics {
     pub fn note_delivery(&self, name: &str, outcome: &JobOutcome) {
         self.deliveries.with(name, |counts| match outcome {
             JobOutcome::Delivered => add(&counts.delivered, 1),
-            JobOutcome::RetryIn { .. } => add(&counts.retried, 1),
+            JobOutcome::RetryIn { .. } => add(&counts.retrying, 1),
+            JobOutcome::Returned { .. } => add(&counts.returned, 1),
             JobOutcome::Dead { .. } => add(&counts.dead, 1),
         });
     }
@@ -32,9 +34,12 @@ impl Metrics {
         let help = "Attempts to deliver accepted calls, by result.";
         let mut family = text.family("jackfield_delivery_attempts_total", MetricKind::Counter, help);
         self.deliveries.each(|route, counts| {
-            for (outcome, counter) in
-                [("delivered", &counts.delivered), ("retried", &counts.retried), ("dead", &counts.dead)]
-            {
+            for (outcome, counter) in [
+                ("delivered", &counts.delivered),
+                ("retrying", &counts.retrying),
+                ("returned", &counts.returned),
+                ("dead", &counts.dead),
+            ] {
                 family.sample(&[("route", route), ("outcome", outcome)], get(counter));
             }
         });

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::state::clock::{duration, millis, timestamp};
 use crate::state::engine::SealedJob;
-use crate::state::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
+use crate::state::filter::{
+    Action, Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection,
+};
 use crate::state::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 
 /// The jobs, by the order of their acceptance.
@@ -96,6 +98,12 @@ impl Jobs {
                 row.reason = Some(reason);
                 row.due_at = Some(now.saturating_add(millis(delay)));
             }
+            JobOutcome::Returned { delay, reason } => {
+                row.status = DeliveryStatus::Retrying;
+                row.attempts = row.attempts.saturating_sub(1);
+                row.reason = Some(reason);
+                row.due_at = Some(now.saturating_add(millis(delay)));
+            }
         }
         let order = row.job.order;
         self.promote(order, now);
@@ -129,29 +137,13 @@ impl Jobs {
         self.rows.iter().filter(|(_, row)| is_meant(row)).map(|(number, _)| *number).collect()
     }
 
-    pub(super) fn retry(&mut self, selection: &Selection, now: i64) -> u64 {
+    pub(super) fn act(&mut self, action: Action, selection: &Selection, now: i64) -> u64 {
         let numbers = self.idle(selection);
         for number in &numbers {
-            let Some(row) = self.rows.get_mut(number) else { continue };
-            if row.status.is_finished() {
-                row.status = DeliveryStatus::Waiting;
-                row.attempts = 0;
-                row.retry_until = now.saturating_add(millis(row.job.job.retry_for));
-                row.finished_at = None;
-                row.due_at = row.job.order.is_none().then_some(now);
-            } else if row.due_at.is_some() {
-                row.due_at = Some(now);
-            }
-            let order = row.job.order;
-            self.promote(order, now);
-        }
-        numbers.len() as u64
-    }
-
-    pub(super) fn drop_all(&mut self, selection: &Selection, now: i64) -> u64 {
-        let numbers = self.idle(selection);
-        for number in &numbers {
-            let order = self.rows.remove(number).and_then(|row| row.job.order);
+            let order = match action {
+                Action::Retry => self.rows.get_mut(number).and_then(|row| row.retry(now)),
+                Action::Drop => self.rows.remove(number).and_then(|row| row.job.order),
+            };
             self.promote(order, now);
         }
         numbers.len() as u64
@@ -163,6 +155,18 @@ impl Jobs {
             counts.add(row.status, 1, timestamp(row.accepted_at));
         }
         counts
+    }
+
+    pub(super) fn backlog(&self) -> Vec<Backlog> {
+        let mut backlog: Vec<Backlog> = Vec::new();
+        for row in self.rows.values().filter(|row| !row.status.is_finished()) {
+            let (work, platform) = (&row.job.job.work, &row.job.job.platform);
+            match backlog.iter_mut().find(|known| known.work == *work && known.platform == *platform) {
+                Some(known) => known.count += 1,
+                None => backlog.push(Backlog { work: work.clone(), platform: platform.clone(), count: 1 }),
+            }
+        }
+        backlog
     }
 
     pub(super) fn purge(&mut self, before: i64) -> u64 {
@@ -199,6 +203,21 @@ impl Row {
         }
     }
 
+    /// Makes it due, unless it is behind another of its order, which is returned.
+    fn retry(&mut self, now: i64) -> Option<[u8; 32]> {
+        let order = self.job.order;
+        if self.status.is_finished() {
+            self.status = DeliveryStatus::Waiting;
+            self.attempts = 0;
+            self.retry_until = now.saturating_add(millis(self.job.job.retry_for));
+            self.finished_at = None;
+            self.due_at = order.is_none().then_some(now);
+        } else if self.due_at.is_some() {
+            self.due_at = Some(now);
+        }
+        order
+    }
+
     fn end(&mut self, status: DeliveryStatus, reason: Option<String>, now: i64) {
         self.status = status;
         self.reason = reason;
@@ -230,5 +249,6 @@ fn matches(filter: &DeliveryFilter, delivery: &Delivery) -> bool {
     filter.name.as_ref().is_none_or(|name| *name == delivery.work.name)
         && filter.status.is_none_or(|status| status == delivery.status)
         && filter.since.is_none_or(|since| since <= delivery.accepted_at)
+        && !(filter.is_undelivered && delivery.status == DeliveryStatus::Delivered)
         && (filter.conversation.is_none() || filter.conversation == delivery.conversation)
 }

@@ -15,8 +15,9 @@ use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::clock::{Clock, millis};
 use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
+use super::keys::KeyId;
 use super::signals::Signals;
 
 use self::calls::Calls;
@@ -75,6 +76,10 @@ impl Engine for InMemory {
         Ok(())
     }
 
+    async fn unconfigured_keys(&self, _: &[KeyId]) -> Result<Vec<KeyId>> {
+        Ok(Vec::new())
+    }
+
     async fn append(&self, job: SealedJob, _: Duration) -> Result<()> {
         self.change_jobs(|jobs, now| jobs.append(job, now));
         Ok(())
@@ -106,16 +111,17 @@ impl Engine for InMemory {
         Ok(self.jobs.lock().one(id))
     }
 
-    async fn retry(&self, selection: &Selection) -> Result<u64> {
-        Ok(self.change_jobs(|jobs, now| jobs.retry(selection, now)))
-    }
-
-    async fn drop_jobs(&self, selection: &Selection) -> Result<u64> {
-        Ok(self.change_jobs(|jobs, now| jobs.drop_all(selection, now)))
+    async fn act(&self, action: Action, selection: &Selection, _: Part) -> Result<Acted> {
+        let count = self.change_jobs(|jobs, now| jobs.act(action, selection, now));
+        Ok(Acted { count, next: None })
     }
 
     async fn counts(&self) -> Result<Counts> {
         Ok(self.jobs.lock().counts())
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        Ok(self.jobs.lock().backlog())
     }
 
     async fn purge(&self, keep: Duration) -> Result<u64> {

@@ -18,7 +18,6 @@ use crate::state::clock::millis;
 use crate::state::engine::{Result, SealedJob};
 use crate::state::error::{StateError, StateFault};
 use crate::state::fate::Fate;
-use crate::state::filter::Selection;
 use crate::state::job::JobId;
 
 use super::batches::{BATCH_TIMEOUT, Batches};
@@ -68,7 +67,8 @@ pub(super) async fn append(inner: &Arc<Inner>, job: SealedJob, limit: Duration) 
     let (sender, mut result) = oneshot::channel();
     let fate = Arc::new(Fate::default());
     let gone = || inner.pool.internal(&"the task that appends ended");
-    if inner.appends.waiting.add(Pending { job, fate: Arc::clone(&fate), sender }) {
+    let pending = Pending { job, fate: Arc::clone(&fate), sender };
+    if inner.appends.waiting.add(pending).ok_or_else(|| inner.pool.full())? {
         tokio::spawn(work_off(Arc::clone(inner)));
     }
     match tokio::time::timeout(limit, &mut result).await {
@@ -271,8 +271,7 @@ async fn delete_refused(inner: Weak<Inner>) {
         let refused = inner.appends.refused.lock().items.clone();
         let ids: Vec<JobId> = refused.iter().map(|(_, id)| *id).collect();
         let count = ids.len() as u64;
-        let selection = Selection::Ids(ids);
-        let deleted = tokio::time::timeout(BATCH_TIMEOUT, lists::drop_all(&inner, &selection)).await;
+        let deleted = tokio::time::timeout(BATCH_TIMEOUT, lists::drop_these(&inner, ids)).await;
         if let Ok(Ok(deleted)) = deleted {
             let are_gone = |since: &Instant| deleted == count || since.elapsed() > REFUSED_FOR;
             let mut left = inner.appends.refused.lock();

@@ -19,6 +19,10 @@ const MAX_STATEMENTS: usize = 2;
 /// The maximum number of operations in one statement.
 const MAX_BATCH: usize = 500;
 
+/// The maximum number of operations of one kind that wait. While the server hangs, each caller gives up after its own
+/// limit, but its operation waits on.
+pub(super) const MAX_WAITING: usize = 10_000;
+
 /// How long a statement may take before it is cancelled. Each caller has its own, possibly shorter limit.
 pub(super) const BATCH_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -43,7 +47,7 @@ pub(super) struct Waiting<T> {
 /// take effect nevertheless.
 pub(super) async fn run<T: Batched>(inner: &Arc<Inner>, operation: T) -> Result<bool> {
     let (sender, result) = oneshot::channel();
-    if T::waiting(inner).add(Waiting { operation, sender }) {
+    if T::waiting(inner).add(Waiting { operation, sender }).ok_or_else(|| inner.pool.full())? {
         tokio::spawn(send::<T>(Arc::clone(inner)));
     }
     result.await.unwrap_or_else(|_| Err(inner.pool.internal(&"the task of the statement ended")))
@@ -97,14 +101,18 @@ impl<T> Default for Batches<T> {
 }
 
 impl<T> Batches<T> {
-    /// Adds an operation. Returns whether the caller must start a task that sends what [`Self::next`] returns.
+    /// Adds an operation. Returns whether the caller must start a task that sends what [`Self::next`] returns; `None` if
+    /// too many are waiting.
     #[must_use]
-    pub(super) fn add(&self, operation: T) -> bool {
+    pub(super) fn add(&self, operation: T) -> Option<bool> {
         let mut queue = self.0.lock();
+        if queue.waiting.len() >= MAX_WAITING {
+            return None;
+        }
         queue.waiting.push_back(operation);
         let is_needed = queue.tasks < MAX_STATEMENTS;
         queue.tasks += usize::from(is_needed);
-        is_needed
+        Some(is_needed)
     }
 
     /// The operations for the next statement. `None` if there are none: the task must end.

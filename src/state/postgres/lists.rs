@@ -8,7 +8,9 @@ use tokio_postgres::{Error, Row};
 
 use crate::state::clock::{millis, timestamp};
 use crate::state::engine::Result;
-use crate::state::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
+use crate::state::filter::{
+    Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Part, Selection,
+};
 use crate::state::job::JobId;
 
 use super::jobs::work;
@@ -46,6 +48,8 @@ impl Condition {
         self.and("accepted_at >= #", filter.since.map(|since| since.as_millisecond()), Type::INT8);
         let conversation = filter.conversation.as_deref().map(|id| text(id).into_owned());
         self.and("conversation = #", conversation, Type::TEXT);
+        let delivered = filter.is_undelivered.then_some(DeliveryStatus::Delivered.code());
+        self.and("status <> #", delivered, Type::INT2);
     }
 
     /// Adds a comparison in which `#` is the parameter.
@@ -176,11 +180,48 @@ async fn promote_and_commit(connection: &Connection<'_>, orders: &[Vec<u8>]) -> 
     connection.batch("NOTIFY jackfield_jobs; COMMIT").await
 }
 
-pub(super) async fn retry(inner: &Inner, selection: &Selection) -> Result<u64> {
-    let condition = Condition::of(selection);
+pub(super) async fn act(inner: &Inner, action: Action, selection: &Selection, part: Part) -> Result<Acted> {
+    let mut condition = Condition::of(selection);
     let connection = inner.pool.get().await?;
+    let mut next = None;
+    if let Selection::Matching(_) = selection {
+        let Some(end) = end_of(&connection, part).await? else {
+            connection.release();
+            return Ok(Acted::default());
+        };
+        condition.and("seq > #", Some(part.after), Type::INT8);
+        condition.and("seq <= #", Some(end.0), Type::INT8);
+        next = end.1;
+    }
     let orders = lock_orders(&connection, &condition).await?;
-    let sql = format!(
+    let sql = match action {
+        Action::Retry => retry(&condition),
+        Action::Drop => format!("DELETE FROM jackfield_jobs WHERE status <> 2 AND {}", condition.sql),
+    };
+    let count = connection.execute(&sql, &condition.parameters()).await?;
+    promote_and_commit(&connection, &orders).await?;
+    connection.release();
+    Ok(Acted { count, next })
+}
+
+/// The last job of a part, and the next part. `None` if no job is left.
+async fn end_of(connection: &Connection<'_>, part: Part) -> Result<Option<(i64, Option<Part>)>> {
+    let sql = "SELECT max(seq), until FROM ( \
+             SELECT seq, until \
+             FROM jackfield_jobs, (SELECT coalesce($2, max(seq)) AS until FROM jackfield_jobs) AS bound \
+             WHERE seq > $1 AND seq <= until ORDER BY seq LIMIT $3) AS part \
+         GROUP BY until";
+    let parameters =
+        [(&part.after as _, Type::INT8), (&part.until as _, Type::INT8), (&Part::LENGTH as _, Type::INT8)];
+    let rows = connection.rows(sql, &parameters).await?;
+    let read = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    let end: Option<(i64, i64)> =
+        rows.first().map(read).transpose().map_err(|error| connection.explain(&error))?;
+    Ok(end.map(|(last, until)| (last, (last < until).then_some(Part { after: last, until: Some(until) }))))
+}
+
+fn retry(condition: &Condition) -> String {
+    format!(
         "UPDATE jackfield_jobs SET held_by = NULL, \
              due_at = CASE WHEN status < 3 AND due_at IS NULL OR status >= 3 AND order_key IS NOT NULL THEN NULL \
                  ELSE accepted_at END, \
@@ -189,22 +230,13 @@ pub(super) async fn retry(inner: &Inner, selection: &Selection) -> Result<u64> {
              finished_at = NULL, status = CASE WHEN status < 3 THEN status ELSE 0 END \
          WHERE status <> 2 AND {}",
         condition.sql
-    );
-    let count = connection.execute(&sql, &condition.parameters()).await?;
-    promote_and_commit(&connection, &orders).await?;
-    connection.release();
-    Ok(count)
+    )
 }
 
-pub(super) async fn drop_all(inner: &Inner, selection: &Selection) -> Result<u64> {
-    let condition = Condition::of(selection);
-    let connection = inner.pool.get().await?;
-    let orders = lock_orders(&connection, &condition).await?;
-    let sql = format!("DELETE FROM jackfield_jobs WHERE status <> 2 AND {}", condition.sql);
-    let count = connection.execute(&sql, &condition.parameters()).await?;
-    promote_and_commit(&connection, &orders).await?;
-    connection.release();
-    Ok(count)
+/// Deletes jobs that are not running, and returns how many.
+pub(super) async fn drop_these(inner: &Inner, ids: Vec<JobId>) -> Result<u64> {
+    let acted = act(inner, Action::Drop, &Selection::Ids(ids), Part::default()).await?;
+    Ok(acted.count)
 }
 
 pub(super) async fn counts(inner: &Inner) -> Result<Counts> {
@@ -220,6 +252,21 @@ pub(super) async fn counts(inner: &Inner) -> Result<Counts> {
         counts.add(DeliveryStatus::of_code(status), count.unsigned_abs(), timestamp(first));
     }
     Ok(counts)
+}
+
+pub(super) async fn backlog(inner: &Inner) -> Result<Vec<Backlog>> {
+    let sql = "SELECT kind, name, platform, count(*) AS count FROM jackfield_jobs WHERE status < 3 \
+         GROUP BY kind, name, platform";
+    let connection = inner.pool.get().await?;
+    let rows = connection.rows(sql, &[]).await?;
+    let read = |row: &Row| {
+        let count: i64 = row.try_get("count")?;
+        Ok(Backlog { work: work(row)?, platform: row.try_get("platform")?, count: count.unsigned_abs() })
+    };
+    let backlog = rows.iter().map(read).collect::<std::result::Result<Vec<_>, Error>>();
+    let backlog = backlog.map_err(|error| connection.explain(&error))?;
+    connection.release();
+    Ok(backlog)
 }
 
 /// How many rows of each kind are deleted at once.

@@ -13,6 +13,7 @@ mod lists;
 mod memories;
 mod pool;
 mod tls;
+mod used_keys;
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -26,9 +27,9 @@ use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::clock::millis;
 use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
-use super::keys::random;
+use super::keys::{KeyId, random};
 use super::signals::Signals;
 use super::url::PostgresUrl;
 
@@ -116,6 +117,10 @@ impl Engine for Postgres {
         Ok(())
     }
 
+    async fn unconfigured_keys(&self, configured: &[KeyId]) -> Result<Vec<KeyId>> {
+        used_keys::unconfigured(&self.inner, configured).await
+    }
+
     async fn append(&self, job: SealedJob, limit: Duration) -> Result<()> {
         append::append(&self.inner, job, limit).await
     }
@@ -145,20 +150,18 @@ impl Engine for Postgres {
         lists::one(&self.inner, id).await
     }
 
-    async fn retry(&self, selection: &Selection) -> Result<u64> {
-        let count = lists::retry(&self.inner, selection).await?;
+    async fn act(&self, action: Action, selection: &Selection, part: Part) -> Result<Acted> {
+        let acted = lists::act(&self.inner, action, selection, part).await?;
         self.inner.signals.jobs_changed();
-        Ok(count)
-    }
-
-    async fn drop_jobs(&self, selection: &Selection) -> Result<u64> {
-        let count = lists::drop_all(&self.inner, selection).await?;
-        self.inner.signals.jobs_changed();
-        Ok(count)
+        Ok(acted)
     }
 
     async fn counts(&self) -> Result<Counts> {
         lists::counts(&self.inner).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        lists::backlog(&self.inner).await
     }
 
     async fn purge(&self, keep: Duration) -> Result<u64> {

@@ -20,10 +20,11 @@ use crate::state::engine::Result;
 use crate::state::error::{StateError, StateFault};
 use crate::state::url::PostgresUrl;
 
+use super::batches::MAX_WAITING;
 use super::tls::{Stream, Tls};
 
 /// The statements that bring the schema from one version to the next. Never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The key of the advisory lock for migrations: `JKFDSCHM` in ASCII.
 const MIGRATION_LOCK: i64 = 0x4a4b_4644_5343_484d;
@@ -162,6 +163,12 @@ impl Pool {
         at: usize,
     ) -> Result<T> {
         row.try_get(at).map_err(|error| self.error(&error))
+    }
+
+    /// The error of an operation for which there is no room.
+    pub(super) fn full(&self) -> StateError {
+        let detail = format!("{MAX_WAITING} operations are waiting for the server");
+        StateError::new(StateFault::Timeout, self.place(), detail)
     }
 
     pub(super) fn internal(&self, detail: &dyn ToString) -> StateError {

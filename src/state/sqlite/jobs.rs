@@ -135,14 +135,16 @@ pub(super) fn finish(
     let (status, due_at, reason) = match outcome {
         JobOutcome::Delivered => (DeliveryStatus::Delivered, None, None),
         JobOutcome::Dead { reason } => (DeliveryStatus::Dead, None, Some(reason)),
-        JobOutcome::RetryIn { delay, reason } => {
+        JobOutcome::RetryIn { delay, reason } | JobOutcome::Returned { delay, reason } => {
             (DeliveryStatus::Retrying, Some(now.saturating_add(millis(*delay))), Some(reason))
         }
     };
+    let is_returned = matches!(outcome, JobOutcome::Returned { .. });
     let finished_at = status.is_finished().then_some(now);
     let order = connection
         .prepare_cached(
-            "UPDATE jobs SET status = :status, due_at = :due_at, finished_at = :finished_at, reason = :reason \
+            "UPDATE jobs SET status = :status, due_at = :due_at, finished_at = :finished_at, reason = :reason, \
+                 attempts = attempts - :returned \
              WHERE id = :id AND leases = :leases AND status = 2 RETURNING order_key",
         )?
         .query_row(
@@ -151,6 +153,7 @@ pub(super) fn finish(
                 ":due_at": due_at,
                 ":finished_at": finished_at,
                 ":reason": reason,
+                ":returned": is_returned,
                 ":id": lease.id.to_string(),
                 ":leases": lease.number,
             },

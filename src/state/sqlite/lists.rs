@@ -6,7 +6,9 @@ use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
 
 use crate::state::clock::timestamp;
-use crate::state::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
+use crate::state::filter::{
+    Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Part, Selection,
+};
 use crate::state::job::JobId;
 
 use super::jobs::{promote, work};
@@ -30,6 +32,8 @@ impl Condition {
         condition.and("status =", filter.status.map(|status| Value::Integer(status.code().into())));
         condition.and("accepted_at >=", filter.since.map(|since| Value::Integer(since.as_millisecond())));
         condition.and("conversation =", filter.conversation.clone().map(Value::Text));
+        let delivered = || Value::Integer(DeliveryStatus::Delivered.code().into());
+        condition.and("status <>", filter.is_undelivered.then(delivered));
         condition
     }
 
@@ -83,52 +87,88 @@ pub(super) fn one(connection: &Connection, id: JobId) -> Result<Option<(Delivery
     Ok(found)
 }
 
-/// The selected jobs that are not running, each with its order, the longest waiting first.
-fn idle(connection: &Connection, selection: &Selection) -> Result<Vec<(i64, Option<Vec<u8>>)>> {
+/// Jobs by their number, each with its order.
+type Numbers = Vec<(i64, Option<Vec<u8>>)>;
+
+/// The selected jobs that are not running, the longest waiting first, and the next part.
+fn idle(connection: &Connection, selection: &Selection, part: Part) -> Result<(Numbers, Option<Part>)> {
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let mut idle = Vec::new();
     match selection {
         Selection::Ids(ids) => {
-            let mut statement =
-                connection.prepare("SELECT seq, order_key FROM jobs WHERE id = ?1 AND status <> 2")?;
+            let sql = "SELECT seq, order_key FROM jobs WHERE id = ?1 AND status <> 2";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut idle = Vec::with_capacity(ids.len());
             for id in ids {
                 idle.extend(statement.query_row([id.to_string()], row).optional()?);
             }
             idle.sort_unstable();
             idle.dedup();
+            Ok((idle, None))
         }
         Selection::Matching(filter) => {
-            let Condition { sql, parameters } = Condition::of(filter);
-            let sql = format!("SELECT seq, order_key FROM jobs WHERE status <> 2 AND {sql} ORDER BY seq");
-            let mut statement = connection.prepare(&sql)?;
+            let Some((last, next)) = end_of(connection, part)? else { return Ok((Vec::new(), None)) };
+            let mut condition = Condition::of(filter);
+            condition.and("seq >", Some(Value::Integer(part.after)));
+            condition.and("seq <=", Some(Value::Integer(last)));
+            let Condition { sql, parameters } = condition;
+            // Without `NOT INDEXED`, each part might search all jobs of the status.
+            let sql = format!(
+                "SELECT seq, order_key FROM jobs NOT INDEXED WHERE status <> 2 AND {sql} ORDER BY seq"
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(parameters), row)?;
-            idle.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+            Ok((rows.collect::<rusqlite::Result<_>>()?, next))
         }
     }
-    Ok(idle)
 }
 
-pub(super) fn retry(connection: &Connection, selection: &Selection, now: i64) -> Result<u64> {
-    let jobs = idle(connection, selection)?;
-    for (seq, order) in &jobs {
-        // The time of acceptance is in the past for the clock of every process.
-        let anew = "UPDATE jobs SET status = 0, attempts = 0, retry_until = ?2 + retry_for, finished_at = NULL, \
-             due_at = CASE WHEN order_key IS NULL THEN accepted_at END WHERE seq = ?1 AND status >= 3";
-        connection.prepare_cached(anew)?.execute([*seq, now])?;
-        let earlier = "UPDATE jobs SET due_at = accepted_at WHERE seq = ?1 AND due_at IS NOT NULL";
-        connection.prepare_cached(earlier)?.execute([seq])?;
-        promote(connection, order.as_deref())?;
-    }
-    Ok(jobs.len() as u64)
+/// The last job of a part, and the next part. `None` if no job is left.
+fn end_of(connection: &Connection, part: Part) -> Result<Option<(i64, Option<Part>)>> {
+    let until = match part.until {
+        Some(until) => Some(until),
+        None => connection.query_row("SELECT max(seq) FROM jobs", [], |row| row.get(0))?,
+    };
+    let Some(until) = until else { return Ok(None) };
+    let sql =
+        "SELECT max(seq) FROM (SELECT seq FROM jobs WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3)";
+    let mut statement = connection.prepare_cached(sql)?;
+    let last: Option<i64> = statement.query_row([part.after, until, Part::LENGTH], |row| row.get(0))?;
+    Ok(last.map(|last| (last, (last < until).then_some(Part { after: last, until: Some(until) }))))
 }
 
-pub(super) fn drop_all(connection: &Connection, selection: &Selection) -> Result<u64> {
-    let jobs = idle(connection, selection)?;
+pub(super) fn act(
+    connection: &Connection,
+    action: Action,
+    selection: &Selection,
+    part: Part,
+    now: i64,
+) -> Result<Acted> {
+    let (jobs, next) = idle(connection, selection, part)?;
     for (seq, order) in &jobs {
-        connection.prepare_cached("DELETE FROM jobs WHERE seq = ?1")?.execute([seq])?;
+        match action {
+            Action::Retry => retry(connection, *seq, now)?,
+            Action::Drop => {
+                connection.prepare_cached("DELETE FROM jobs WHERE seq = ?1")?.execute([seq])?;
+            }
+        }
         promote(connection, order.as_deref())?;
     }
-    Ok(jobs.len() as u64)
+    Ok(Acted { count: jobs.len() as u64, next })
+}
+
+fn retry(connection: &Connection, seq: i64, now: i64) -> Result<()> {
+    // The time of acceptance is in the past for the clock of every process.
+    let anew = "UPDATE jobs SET status = 0, attempts = 0, retry_until = ?2 + retry_for, finished_at = NULL, \
+         due_at = CASE WHEN order_key IS NULL THEN accepted_at END WHERE seq = ?1 AND status >= 3";
+    connection.prepare_cached(anew)?.execute([seq, now])?;
+    let earlier = "UPDATE jobs SET due_at = accepted_at WHERE seq = ?1 AND due_at IS NOT NULL";
+    connection.prepare_cached(earlier)?.execute([seq])?;
+    Ok(())
+}
+
+/// Deletes a job unless it is running.
+pub(super) fn drop_one(connection: &Connection, id: JobId) -> Result<()> {
+    act(connection, Action::Drop, &Selection::Ids(vec![id]), Part::default(), 0).map(drop)
 }
 
 pub(super) fn counts(connection: &Connection) -> Result<Counts> {
@@ -141,6 +181,17 @@ pub(super) fn counts(connection: &Connection) -> Result<Counts> {
         counts.add(DeliveryStatus::of_code(row.get(0)?), count, timestamp(row.get(2)?));
     }
     Ok(counts)
+}
+
+pub(super) fn backlog(connection: &Connection) -> Result<Vec<Backlog>> {
+    let sql =
+        "SELECT kind, name, platform, count(*) FROM jobs WHERE status < 3 GROUP BY kind, name, platform";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        let count = row.get::<_, i64>(3)?.unsigned_abs();
+        Ok(Backlog { work: work(row)?, platform: row.get("platform")?, count })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// How many rows of each kind are deleted at once. Other commands wait in the meantime.

@@ -9,6 +9,7 @@ mod lists;
 mod memories;
 mod open;
 mod thread;
+mod used_keys;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,9 +23,9 @@ use super::clock::{Clock, millis};
 use super::conversation::{Conversation, Memory, is_prolonged};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::error::StateError;
-use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::filter::{Acted, Action, Backlog, Counts, Delivery, DeliveryFilter, Page, Part, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
-use super::keys::random;
+use super::keys::{KeyId, random};
 use super::signals::Signals;
 
 use self::open::{Access, File};
@@ -90,9 +91,23 @@ impl Engine for Sqlite {
         self.writer.run(|_| Ok(())).await
     }
 
+    async fn unconfigured_keys(&self, configured: &[KeyId]) -> Result<Vec<KeyId>> {
+        let configured = configured.to_vec();
+        let noted = self.writer.run(move |connection| used_keys::note(connection, &configured)).await?;
+        let mut used = Vec::new();
+        for id in noted {
+            if self.lister.run(move |connection| used_keys::is_used(connection, id)).await? {
+                used.push(id);
+            } else {
+                self.writer.run(move |connection| used_keys::forget(connection, id)).await?;
+            }
+        }
+        Ok(used)
+    }
+
     async fn append(&self, job: SealedJob, limit: Duration) -> Result<()> {
-        let (clock, selection) = (self.clock, Selection::Ids(vec![job.id]));
-        let undo: Undo = Box::new(move |connection| lists::drop_all(connection, &selection).map(drop));
+        let (clock, id) = (self.clock, job.id);
+        let undo: Undo = Box::new(move |connection| lists::drop_one(connection, id));
         let run = move |connection: &_| jobs::append(connection, &job, clock.now_ms());
         self.writer.run_or_undo(run, undo, limit).await?;
         self.signals.jobs_changed();
@@ -148,22 +163,20 @@ impl Engine for Sqlite {
         self.lister.run(move |connection| lists::one(connection, id)).await
     }
 
-    async fn retry(&self, selection: &Selection) -> Result<u64> {
+    async fn act(&self, action: Action, selection: &Selection, part: Part) -> Result<Acted> {
         let (selection, now) = (selection.clone(), self.now());
-        let count = self.writer.run(move |connection| lists::retry(connection, &selection, now)).await?;
+        let run = move |connection: &_| lists::act(connection, action, &selection, part, now);
+        let acted = self.writer.run(run).await?;
         self.signals.jobs_changed();
-        Ok(count)
-    }
-
-    async fn drop_jobs(&self, selection: &Selection) -> Result<u64> {
-        let selection = selection.clone();
-        let count = self.writer.run(move |connection| lists::drop_all(connection, &selection)).await?;
-        self.signals.jobs_changed();
-        Ok(count)
+        Ok(acted)
     }
 
     async fn counts(&self) -> Result<Counts> {
         self.lister.run(lists::counts).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        self.lister.run(lists::backlog).await
     }
 
     async fn purge(&self, keep: Duration) -> Result<u64> {

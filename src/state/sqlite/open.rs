@@ -13,7 +13,7 @@ use crate::state::engine::Result;
 use crate::state::error::{StateError, StateFault};
 
 /// The statements that bring the schema from one version to the next. Never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Marks the file as a Jackfield database: `JKFD` in ASCII.
 const APPLICATION_ID: i64 = 0x4a4b_4644;

@@ -4,7 +4,7 @@
 //! of them durable.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -20,6 +20,9 @@ use super::open::{Access, Failure, File};
 /// The maximum number of commands in one transaction.
 const MAX_BATCH: usize = 1000;
 
+/// The maximum number of commands that wait. At the full speed of a fast disk, they take about a second.
+const MAX_WAITING: usize = 8192;
+
 /// How often to check whether the file was replaced or deleted.
 const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(1);
 
@@ -28,7 +31,7 @@ const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct DatabaseThread {
     file: File,
     access: Access,
-    commands: Mutex<Option<Sender<Box<dyn Command>>>>,
+    commands: Mutex<Option<SyncSender<Box<dyn Command>>>>,
 }
 
 /// Something to do with the connection.
@@ -140,13 +143,14 @@ impl DatabaseThread {
         let mut commands = self.commands.lock();
         let command = match commands.as_ref() {
             None => command,
-            Some(sender) => match sender.send(command) {
+            Some(sender) => match sender.try_send(command) {
                 Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => return Err(self.full()),
                 // The thread has ended by a panic: start another one.
-                Err(unsent) => unsent.0,
+                Err(TrySendError::Disconnected(unsent)) => unsent,
             },
         };
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(MAX_WAITING);
         let owner = Owner {
             file: self.file.clone(),
             access: self.access,
@@ -158,9 +162,15 @@ impl DatabaseThread {
         thread
             .spawn(move || owner.serve(&receiver))
             .map_err(|error| StateError::new(StateFault::Internal, &self.file.place, error.to_string()))?;
-        let _ = sender.send(command);
+        // The channel is empty.
+        let _ = sender.try_send(command);
         *commands = Some(sender);
         Ok(())
+    }
+
+    fn full(&self) -> StateError {
+        let detail = format!("{MAX_WAITING} operations are waiting for the disk");
+        StateError::new(StateFault::Timeout, &self.file.place, detail)
     }
 
     fn gone(&self) -> StateError {
@@ -298,6 +308,8 @@ fn identity(_: &File) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
     use futures_util::FutureExt as _;
 
@@ -334,6 +346,37 @@ mod tests {
         let after = thread.run(count);
         go_on.send(()).unwrap();
         assert_eq!(after.await, Ok(0));
+    }
+
+    #[tokio::test]
+    async fn while_the_disk_hangs_the_queue_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let thread = thread(&folder);
+        let (go_on, waiting) = channel::<()>();
+        let (started, running) = channel();
+        thread.run_detached(move |_| {
+            let _ = started.send(());
+            let _ = waiting.recv();
+            Ok(())
+        });
+        running.recv().unwrap();
+        for _ in 0..MAX_WAITING {
+            thread.run_detached(|_| Ok(()));
+        }
+        let error = thread.run(count).await.unwrap_err();
+        assert_eq!(error.fault, StateFault::Timeout);
+        assert!(error.detail.contains("8192 operations are waiting"), "{error}");
+        drop(go_on);
+        // The thread works the queue off, and then takes commands again.
+        let counted = async {
+            loop {
+                if let Ok(count) = thread.run(count).await {
+                    return count;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        assert_eq!(counted.await, 0);
     }
 
     #[tokio::test]

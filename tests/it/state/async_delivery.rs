@@ -101,6 +101,30 @@ async fn a_failed_request_is_sent_again_with_the_same_idempotency_key_and_time()
 }
 
 #[tokio::test]
+async fn a_rejection_that_an_operator_can_fix_is_retried() {
+    let api = Upstream::new(|seen| {
+        let status = match seen.json()["name"].as_str() {
+            Some("login") => 401,
+            Some("funds") => 402,
+            Some("firewall") => 403,
+            _ => 409,
+        };
+        Reply::status(status, &json!({}))
+    })
+    .await;
+    let mut proxy = Proxy::over(&api, &table("")).await;
+    for (name, status) in [("login", 401), ("funds", 402), ("firewall", 403), ("conflict", 409)] {
+        let lines = proxy.log_lines();
+        log_lead(&proxy, name, name).await;
+        let line = proxy.logged_from(lines, "attempt 1 failed, next one in").await;
+        let reason = format!("the upstream answered with status {status}");
+        assert!(line.contains(&reason) && !line.contains("reply case"), "{line}");
+    }
+    let scrape = Scrape::of(&proxy).await;
+    assert!(scrape.get("delivery_attempts_total{route=\"log_lead\",outcome=\"retrying\"}") >= 4.0);
+}
+
+#[tokio::test]
 async fn a_request_that_the_upstream_rejects_is_given_up_with_the_reason() {
     let api = Upstream::new(|_| Reply::status(422, &json!({}))).await;
     let mut proxy = Proxy::over(&api, &table("")).await;
@@ -183,17 +207,22 @@ async fn deliveries_of_a_conversation_can_run_in_order() {
 }
 
 #[tokio::test]
-async fn a_reload_delivers_under_the_present_table_and_a_route_that_is_gone_is_given_up() {
+async fn a_call_whose_route_is_gone_is_handed_back_until_its_time_is_over() {
     let api = Upstream::new(|_| Reply::status(503, &json!({}))).await;
-    let before = table("");
+    let brief = "delivery = { mode = \"async\", retry_for = \"3s\" }";
+    let before = table("").replace("delivery = \"async\"", brief);
     let mut proxy = Proxy::over(&api, &before).await;
     log_lead(&proxy, "c", "Ada").await;
     proxy.logged("attempt 1 failed").await;
     let listeners = crate::support::proxy::LISTENERS;
     let without = before.replace("log_lead", "other").replace("UPSTREAM", &api.address.to_string());
     proxy.folder.write("routes.toml", &format!("{listeners}{without}"));
+    let line = proxy.logged("this instance cannot deliver the call now").await;
+    assert!(line.contains("has no route `log_lead`") && line.contains("outcome=returned"), "{line}");
+    let line = proxy.logged("its deliveries wait").await;
+    assert!(line.contains("has no route `log_lead`, but 1 of") && line.contains("deliveries=1"), "{line}");
     let line = proxy.logged("not delivered, given up").await;
-    assert!(line.contains("the table has no route `log_lead` any more"), "{line}");
+    assert!(line.contains("has no route `log_lead`"), "{line}");
 }
 
 #[tokio::test]

@@ -72,6 +72,7 @@ with_each_store!(
     a_retry_that_reaches_another_instance_gets_the_reply_of_the_first,
     a_write_of_an_instance_that_died_is_not_sent_again,
     a_call_that_was_accepted_is_delivered_after_its_instance_died,
+    an_instance_with_an_older_table_hands_the_call_of_a_new_route_back,
     memory_is_shared_between_instances,
 );
 
@@ -86,7 +87,12 @@ pub(super) async fn instance(api: &Upstream, state: &str) -> Proxy {
 }
 
 pub(super) fn order(id: &str) -> Value {
-    let function = json!({"name": "order", "arguments": {}});
+    function_call(id, "order")
+}
+
+/// A call by VoiceDock.
+pub(super) fn function_call(id: &str, name: &str) -> Value {
+    let function = json!({"name": name, "arguments": {}});
     let call = json!({"id": id, "type": "function", "function": function});
     json!({"message": {"type": "tool-calls", "call": {"id": "c"}, "toolCallList": [call], "toolCalls": [call]}})
 }
@@ -152,6 +158,24 @@ async fn a_call_that_was_accepted_is_delivered_after_its_instance_died(state: &s
     let mut other = instance(&api, state).await;
     let line = other.logged("note: delivered in").await;
     assert!(line.contains("(attempt 2)"), "{line}");
+}
+
+async fn an_instance_with_an_older_table_hands_the_call_of_a_new_route_back(state: &str) {
+    let (api, gate) = Upstream::gated(|_| Reply::json(&json!({}))).await;
+    let new = instance(&api, state).await;
+    assert_eq!(call(&new, "note").await, json!({"text": "Noted."}));
+    api.arrived(1).await;
+    new.signal("KILL");
+    let table = std::fs::read_to_string(new.folder.path().join("routes.toml")).unwrap();
+    let mut old = Proxy::start(&table.replace("routes.note", "routes.earlier")).await;
+    let line = old.logged("this instance cannot deliver the call now").await;
+    assert!(line.contains("has no route `note`") && line.contains("attempt=2"), "{line}");
+    gate.add_permits(10);
+    let mut new = instance(&api, state).await;
+    // The attempt of the old instance does not count.
+    let line = new.logged("note: delivered in").await;
+    assert!(line.contains("(attempt 2)"), "{line}");
+    assert!(!old.log().contains("not delivered, given up"), "{}", old.log());
 }
 
 async fn memory_is_shared_between_instances(state: &str) {

@@ -170,6 +170,47 @@ async fn sensitive_values_are_stored_encrypted_shown_masked_and_can_be_forgotten
 }
 
 #[tokio::test]
+async fn another_key_is_reported_at_the_start() {
+    let api = Upstream::new(|_| Reply::status(503, &json!({}))).await;
+    let mut first = proxy(&api).await;
+    note(&first, "secret").await;
+    first.logged("attempt 1 failed").await;
+    let state = first.folder.path().join("state.db");
+    let table = TABLE.replace("UPSTREAM", &api.address.to_string());
+    let table = table.replace("sqlite:state.db", &format!("sqlite:{}", state.display()));
+    let other = "HwABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4=";
+    let mut second =
+        Proxy::with(&[("routes.toml", &format!("{LISTENERS}{table}"))], &[("STATE_KEY", other)]).await;
+    let line = second.logged("encrypted with another key").await;
+    assert!(line.contains("ERROR") && line.contains("fault=\"other-key\""), "{line}");
+    assert_eq!(second.ask_admin("/readyz?state", &[]).await.status, 503);
+    assert_eq!(second.ask_admin("/readyz", &[]).await.status, 200);
+    let status = second.status().await;
+    assert!(status["state"]["error"].as_str().unwrap().contains("another key"), "{status}");
+    assert_eq!(first.ask_admin("/readyz?state", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn commands_need_only_the_secrets_of_the_state() {
+    let api = Upstream::new(|_| Reply::status(400, &json!({}))).await;
+    let auth = "base_url = \"http://UPSTREAM\"\nauth.bearer = { token = \"${API_TOKEN_OF_TEST}\" }";
+    let table = TABLE.replace("base_url = \"http://UPSTREAM\"", auth);
+    let table = table.replace("UPSTREAM", &api.address.to_string());
+    let variables = [("STATE_KEY", KEY), ("API_TOKEN_OF_TEST", "token-0815")];
+    let mut proxy = Proxy::with(&[("routes.toml", &format!("{LISTENERS}{table}"))], &variables).await;
+    note(&proxy, "bad").await;
+    proxy.logged("not delivered, given up").await;
+    let list = printed(&command(&proxy, &["deliveries", "list"]).await);
+    assert_eq!(list.lines().count(), 1, "{list}");
+    printed(&command(&proxy, &["memory", "forget", "--conversation", "c-1"]).await);
+    let mut without = jackfield(proxy.folder.path());
+    without.args(["deliveries", "list"]).env_remove("STATE_KEY");
+    let output = run(without).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("STATE_KEY"), "{output:?}");
+}
+
+#[tokio::test]
 async fn a_sensitive_extract_is_remembered_encrypted_and_masked_when_it_is_recalled() {
     let api = Upstream::new(|_| Reply::json(&json!({"token": "token-4711"}))).await;
     let proxy = proxy(&api).await;

@@ -1,10 +1,12 @@
 //! The proxy over a PostgreSQL server that goes away, refuses the login, or has no TLS.
 
+use http::Method;
 use serde_json::Value;
 
-use super::instances::{call, instance, order, result};
+use super::instances::{call, function_call, instance, order, result};
 use super::server::Server;
 use crate::metrics::Scrape;
+use crate::support::client::request;
 use crate::support::proxy::Proxy;
 use crate::support::until;
 use crate::support::upstream::{Reply, Upstream};
@@ -59,6 +61,33 @@ async fn a_server_that_goes_away_and_comes_back() {
     assert_eq!(api.take().len(), 1);
     assert_eq!(call(&proxy, "remember").await["text"], "I will.");
     assert_eq!(call(&proxy, "recall").await["text"], "seen");
+}
+
+/// An instance that dies after it stored a call, before it noted that and answered.
+#[tokio::test]
+async fn a_retry_of_a_call_that_may_have_been_stored_does_not_store_it_again() {
+    let (api, server) = (api().await, Server::shared().await);
+    let database = server.database().await;
+    let url = server.url(&database);
+    let (one, other) = (instance(&api, &url).await, instance(&api, &url).await);
+    assert_eq!(call(&one, "note").await["text"], "Noted.");
+    let locking = server.client(&database).await.unwrap();
+    locking.batch_execute("BEGIN; LOCK TABLE jackfield_jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let noted = function_call("t-1", "note");
+    let (url, body, client) = (one.url("/voicedock"), noted.to_string(), one.client.clone());
+    let first = tokio::spawn(async move { client.try_send(request(Method::POST, &url, &[], body)).await });
+    let waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() \
+        AND query LIKE 'INSERT INTO jackfield_jobs%' AND wait_event_type = 'Lock'";
+    let watching = server.client(&database).await.unwrap();
+    until("the call is not being stored", async || !watching.query(waiting, &[]).await.unwrap().is_empty())
+        .await;
+    one.signal("KILL");
+    assert!(first.await.unwrap().is_err());
+    locking.batch_execute("COMMIT").await.unwrap();
+    let retried = other.post("/voicedock", &noted).await.json();
+    assert!(result(&retried).to_string().contains("has not confirmed whether it was done"), "{retried}");
+    let stored = "SELECT FROM jackfield_jobs WHERE platform = 'voicedock'";
+    assert_eq!(watching.query(stored, &[]).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
