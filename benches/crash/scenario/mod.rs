@@ -228,11 +228,12 @@ async fn drain(store: &Store) -> Counts {
     let retrying = DeliveryFilter { status: Some(DeliveryStatus::Retrying), ..DeliveryFilter::default() };
     let (began, mut due) = (Instant::now(), Instant::now() + MAKE_DUE);
     loop {
-        if let Ok(counts) = store.counts().await {
-            let left = counts.waiting + counts.retrying + counts.running;
-            if left == 0 || began.elapsed() > DRAIN {
-                return counts;
-            }
+        let counts = store.counts().await;
+        let is_late = began.elapsed() > DRAIN;
+        match counts {
+            Ok(counts) if is_late || counts.waiting + counts.retrying + counts.running == 0 => return counts,
+            Err(error) if is_late => panic!("{error}"),
+            _ => {}
         }
         if Instant::now() > due {
             let _ = store.retry(&Selection::Matching(retrying.clone())).await;
