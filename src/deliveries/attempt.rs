@@ -39,7 +39,7 @@ pub(super) async fn run(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
     };
     // The command line shows stored reasons, perhaps without the secrets that would have to be hidden.
     if let Some(reason) = outcome.reason_mut() {
-        *reason = running.plan.masks.hide(reason);
+        *reason = running.plan.masks.show(reason);
     }
     let (record, route) = record.unzip();
     let Job { lease, work, platform, conversation, attempt, accepted_at, .. } = job;

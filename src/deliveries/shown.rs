@@ -53,9 +53,9 @@ pub fn summary(delivery: &Delivery, masks: &Masks) -> Map<String, Value> {
     }
 }
 
-/// Why the last attempt failed, with secrets hidden.
+/// Why the last attempt failed, with secrets hidden. Those of its own table were hidden before it was stored.
 pub fn reason(delivery: &Delivery, masks: &Masks) -> Option<String> {
-    delivery.reason.as_deref().map(|reason| masks.show(reason))
+    delivery.reason.as_deref().map(|reason| masks.hide(reason))
 }
 
 /// A delivery and the call that it holds, with secrets and sensitive values hidden.
@@ -181,11 +181,11 @@ mod tests {
             due_at: None,
             retry_until: Timestamp::UNIX_EPOCH,
             finished_at: Some(Timestamp::UNIX_EPOCH),
-            reason: Some("refused: the login of hunter2-hunter2 failed".to_owned()),
+            reason: Some("refused: the login of hunter2-hunter2 with *** failed".to_owned()),
         };
         let mut masks = Masks::default();
         masks.add("hunter2-hunter2");
-        assert_eq!(summary(&delivery, &masks)["reason"], "refused: the login of *** failed");
+        assert_eq!(summary(&delivery, &masks)["reason"], "refused: the login of *** with *** failed");
     }
 
     #[test]

@@ -138,10 +138,15 @@ pub fn deduplicated(context: &Context, client: IpAddr, how: &str) {
 }
 
 /// A text that may contain foreign input, for the log: one line, masked and shortened.
-pub(super) fn shown(text: &str, masks: &Masks) -> String {
+fn shown(text: &str, masks: &Masks) -> String {
+    one_line(&masks.show(text))
+}
+
+/// A text whose secrets are hidden, for the log: one line and shortened.
+pub(super) fn one_line(text: &str) -> String {
     // A line break may stand between any two words of an error.
-    let one_line = masks.show(text).replace(['\n', '\r', '\t'], " ");
-    printable_line(&one_line).chars().take(MAX_SHOWN).collect()
+    let text = text.replace(['\n', '\r', '\t'], " ");
+    printable_line(&text).chars().take(MAX_SHOWN).collect()
 }
 
 /// A name chosen by the caller, for the log: escaped and shortened.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use humantime::{FormattedDuration, format_duration};
 use tracing::field::display;
 
 use crate::flow::Record;
@@ -13,7 +14,7 @@ use crate::printable::printable_line;
 use crate::state::{JobId, JobOutcome};
 
 use super::Observers;
-use super::call_log::{shown, shown_name};
+use super::call_log::{one_line, shown_name};
 use super::record_id::RecordId;
 
 /// The address that is shown as the client of an attempt: nobody waits for it.
@@ -32,7 +33,7 @@ pub struct DeliveryEnded<'a> {
     pub conversation: Option<&'a str>,
     /// The number of the attempt; 1 is the first.
     pub attempt: u32,
-    /// Its outcome.
+    /// Its outcome. Secrets in its reason are hidden.
     pub outcome: &'a JobOutcome,
     /// How long it took.
     pub time: Duration,
@@ -79,13 +80,18 @@ fn shell_word(path: &str) -> String {
     format!("'{}'", printable_line(path).replace('\'', "'\\''"))
 }
 
+/// A time for people, without a fraction of a millisecond.
+fn in_whole_ms(time: Duration) -> FormattedDuration {
+    format_duration(Duration::from_millis(time.as_millis().try_into().unwrap_or(u64::MAX)))
+}
+
 /// Logs the line of an attempt.
 fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
     let DeliveryEnded { id: delivery, attempt, .. } = ended;
     let (route, platform, record_id) = (shown_name(ended.name), ended.platform, id.map(display));
     let conversation = ended.conversation.map(|conversation| display(shown_name(conversation)));
     let (ms, age_ms) = (ended.time.as_millis(), ended.since_accepted.as_millis());
-    let age = humantime::format_duration(Duration::from_millis(age_ms.try_into().unwrap_or(u64::MAX)));
+    let age = in_whole_ms(ended.since_accepted);
     let accepted_by = ended.record.as_ref().and_then(|record| {
         let attempt = record.delivery.as_ref()?.attempt.as_ref()?;
         (attempt.revision != ended.plan.revision).then(|| display(attempt.revision.clone()))
@@ -97,9 +103,7 @@ fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
             "{route}: delivered in {ms} ms, {age} after the call (attempt {attempt})"
         ),
         JobOutcome::RetryIn { delay, reason } => {
-            let (reason, next_ms) = (shown(reason, &ended.plan.masks), delay.as_millis());
-            let next =
-                humantime::format_duration(Duration::from_millis(delay.as_millis().try_into().unwrap_or(0)));
+            let (reason, next, next_ms) = (one_line(reason), in_whole_ms(*delay), delay.as_millis());
             tracing::warn!(
                 %delivery, %route, %platform, conversation, attempt, ms, age_ms, accepted_by, record_id, next_ms,
                 outcome = %"retrying",
@@ -107,8 +111,7 @@ fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
             );
         }
         JobOutcome::Returned { delay, reason } => {
-            let (reason, next_ms) = (shown(reason, &ended.plan.masks), delay.as_millis());
-            let next = humantime::format_duration(Duration::from_millis(next_ms.try_into().unwrap_or(0)));
+            let (reason, next, next_ms) = (one_line(reason), in_whole_ms(*delay), delay.as_millis());
             tracing::warn!(
                 %delivery, %route, %platform, conversation, attempt, ms, age_ms, accepted_by, record_id, next_ms,
                 outcome = %"returned",
@@ -116,7 +119,7 @@ fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
             );
         }
         JobOutcome::Dead { reason } => {
-            let reason = shown(reason, &ended.plan.masks);
+            let reason = one_line(reason);
             let message = format!(
                 "{route}: not delivered, given up at attempt {attempt}, {age} after the call: {reason}; run \
                  `{} {delivery}` to try again",

@@ -211,6 +211,23 @@ async fn commands_need_only_the_secrets_of_the_state() {
 }
 
 #[tokio::test]
+async fn a_secret_in_a_reason_is_hidden_and_not_escaped_again() {
+    let api = Upstream::new(|_| Reply::status(400, &json!({}))).await;
+    let base = "base_url = \"http://UPSTREAM\"";
+    let table = TABLE.replace(base, &format!("{base}\nheaders.x-pin = \"${{PIN_OF_TEST}}\""));
+    let table = table.replace("UPSTREAM", &api.address.to_string());
+    let variables = [("STATE_KEY", KEY), ("PIN_OF_TEST", "400")];
+    let mut proxy = Proxy::with(&[("routes.toml", &format!("{LISTENERS}{table}"))], &variables).await;
+    note(&proxy, "bad").await;
+    let line = proxy.logged("not delivered, given up").await;
+    let list = printed(&command(&proxy, &["deliveries", "list"]).await);
+    let shown = proxy.ask_admin("/deliveries", &[]).await.json();
+    for text in [&line, &list, shown["deliveries"][0]["reason"].as_str().unwrap()] {
+        assert!(text.contains("answered with status ***, which is final"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_sensitive_extract_is_remembered_encrypted_and_masked_when_it_is_recalled() {
     let api = Upstream::new(|_| Reply::json(&json!({"token": "token-4711"}))).await;
     let proxy = proxy(&api).await;
