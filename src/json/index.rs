@@ -8,7 +8,7 @@ use super::scan;
 use super::strings::Strings;
 
 /// How deep arrays and objects may nest, as in `serde_json`.
-const MAX_DEPTH: usize = 127;
+pub(crate) const MAX_DEPTH: usize = 127;
 
 /// Compact JSON has about one entry per this many bytes.
 const BYTES_PER_ENTRY: usize = 6;

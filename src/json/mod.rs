@@ -22,6 +22,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+pub(crate) use self::index::MAX_DEPTH;
 pub use self::node::{Kind, Node};
 pub use self::shared::{SharedValue, bytes_of};
 pub use self::text::JsonText;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{LogLevel, Plan, Route};
+use crate::json::MAX_DEPTH;
 use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{RenderError, Scope};
 use crate::state::{EncryptionKeys, StateUrl};
@@ -71,7 +72,19 @@ impl Remember {
     /// The value to remember. Null, for an empty text or a missing value, forgets the name.
     pub(crate) fn render(&self, scope: &Scope<'_>) -> Result<Value, RenderError> {
         let value = self.value.to_value(scope)?;
-        Ok(value.filter(|value| value.as_str() != Some("")).unwrap_or(Value::Null))
+        let value = value.filter(|value| value.as_str() != Some("")).unwrap_or(Value::Null);
+        // It is stored as JSON, and a later call could not read it.
+        if is_deeper(&value, MAX_DEPTH) { Err(RenderError::TooDeep) } else { Ok(value) }
+    }
+}
+
+/// Whether lists and objects are nested deeper than `levels`.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return value.is_array() || value.is_object() };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, below)),
+        Value::Object(entries) => entries.values().any(|value| is_deeper(value, below)),
+        _ => false,
     }
 }
 
@@ -114,5 +127,30 @@ impl Plan {
     /// Whether retries of calls are recognised through the store, on every instance.
     pub fn shares_deduplication(&self) -> bool {
         self.state.as_ref().is_some_and(|state| state.is_configured)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Context;
+    use serde_json::json;
+
+    #[test]
+    fn only_a_value_that_can_be_read_again_is_remembered() {
+        let render = |levels: usize| {
+            let value = (0..levels).fold(json!("x"), |inner, _| json!([inner]));
+            let remember = Remember { name: "x".to_owned(), value: JsonTemplate::Literal(value) };
+            remember.render(&Scope {
+                args: &Value::Null,
+                call: &Context::default(),
+                steps: &[],
+                now: "",
+                memory: &Value::Null,
+            })
+        };
+        let stored = render(127).unwrap().to_string();
+        assert!(serde_json::from_str::<Value>(&stored).is_ok());
+        assert_eq!(render(128), Err(RenderError::TooDeep));
     }
 }

@@ -24,6 +24,14 @@ impl Evaluated<'_> {
         }
     }
 
+    /// The value as a tree.
+    pub(super) fn into_value(self) -> Value {
+        match self {
+            Self::Ref(value) => value.to_value(),
+            Self::Owned(value) => value,
+        }
+    }
+
     /// The member or item called `name`; `None` if there is none.
     pub(super) fn part(self, name: &str) -> Option<Self> {
         match self {

@@ -36,7 +36,20 @@ impl JsonTemplate {
 
     /// Renders the value as a tree; `None` if it is a single expression whose value is missing or null.
     pub(crate) fn to_value(&self, scope: &Scope<'_>) -> Result<Option<Value>, RenderError> {
-        Ok(self.render(scope, ExpansionFilter::default())?.map(|json| json.to_value()))
+        match self {
+            Self::Literal(value) => Ok(Some(value.clone())),
+            Self::Sole(template) => {
+                let value = template.evaluate(scope)?.filter(|value| !value.get().is_null());
+                let Some(value) = value else { return Ok(None) };
+                Scale::WORK.take(value.get(), &mut { MAX_RENDERED_BYTES }).ok_or(RenderError::TooLarge)?;
+                Ok(Some(value.into_value()))
+            }
+            Self::Text(_) | Self::List(_) | Self::Object(_) => {
+                let json = self.render(scope, ExpansionFilter::default())?;
+                json.map(|json| serde_json::from_str(json.as_str()).map_err(|_| RenderError::TooDeep))
+                    .transpose()
+            }
+        }
     }
 
     /// The tree as written, for people.

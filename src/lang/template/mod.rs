@@ -110,6 +110,9 @@ pub enum RenderError {
     /// The template renders too much.
     #[error("it renders too much (the limits are 1 MiB and 200,000 steps)")]
     TooLarge,
+    /// A tree is nested too deep to be read as JSON.
+    #[error("it is nested too deep (the limit is 127 levels)")]
+    TooDeep,
 }
 
 /// A place that rendered pieces are written to. Each place escapes values in its own way.

@@ -90,6 +90,42 @@ fn the_size_of_a_tree_is_limited_as_a_whole() {
 }
 
 #[test]
+fn a_tree_that_is_nested_deep_does_not_become_text() {
+    let tags = JsonTemplate::Sole(World::new().compile("{{args.tags}}").unwrap());
+    let literal = JsonTemplate::Literal(nested(300));
+    assert_eq!(to_value(&tags, nested(300)), Ok(Some(nested(300))));
+    assert_eq!(to_value(&literal, Value::Null), Ok(Some(nested(300))));
+    let object = JsonTemplate::Object(vec![("a".to_owned(), tags)]);
+    assert_eq!(to_value(&object, nested(126)), Ok(Some(json!({"a": nested(126)}))));
+    assert_eq!(to_value(&object, nested(127)), Err(RenderError::TooDeep));
+}
+
+#[test]
+fn the_size_of_a_single_expression_is_limited() {
+    let tags = JsonTemplate::Sole(World::new().compile("{{args.tags}}").unwrap());
+    let text = |bytes: usize| Value::from("x".repeat(bytes));
+    assert!(to_value(&tags, text(MAX_RENDERED_BYTES - 1)).is_ok());
+    assert_eq!(to_value(&tags, text(MAX_RENDERED_BYTES)), Err(RenderError::TooLarge));
+    assert_eq!(to_value(&tags, Value::Null), Ok(None));
+}
+
+/// The value of a template in a call with these `tags`.
+fn to_value(template: &JsonTemplate, tags: Value) -> Result<Option<Value>, RenderError> {
+    template.to_value(&Scope {
+        args: &json!({"tags": tags}),
+        call: &Context::default(),
+        steps: &[],
+        now: "",
+        memory: &Value::Null,
+    })
+}
+
+/// A list in a list in a list, and so on.
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(Value::Null, |inner, _| json!([inner]))
+}
+
+#[test]
 fn exponential_inclusion_of_partials_is_an_error() {
     let mut world = World::new();
     for level in 0..30 {
