@@ -155,16 +155,19 @@ async fn ready(State(app): State<App>, uri: Uri) -> Response {
     if app.is_shutting_down() {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
     }
-    if uri.query() == Some("state")
-        && let Some(store) = app.dispatcher.state.store()
-        && let Err(error) = store.within(STATE_TIMEOUT).check().await
-    {
-        tracing::debug!("not ready: {error}");
-        return (StatusCode::SERVICE_UNAVAILABLE, "the state store is unavailable\n").into_response();
-    }
-    if uri.query() == Some("state") && app.dispatcher.state.fault().is_some() {
-        let text = "the state store is unavailable or holds values that were encrypted with another key\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    if uri.query() == Some("state") {
+        let state = &app.dispatcher.state;
+        if let Some(store) = state.store()
+            && let Err(error) = store.within(STATE_TIMEOUT).check().await
+        {
+            tracing::debug!("not ready: {error}");
+            return (StatusCode::SERVICE_UNAVAILABLE, "the state store is unavailable\n").into_response();
+        }
+        if state.fault().is_some() {
+            let text =
+                "the state store is unavailable or holds values that were encrypted with another key\n";
+            return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        }
     }
     "ok\n".into_response()
 }
