@@ -22,7 +22,7 @@ pub fn push_value(out: &mut String, value: &Value) {
 }
 
 /// Appends `values` as a compact JSON array.
-pub fn push_values(out: &mut String, values: &[Value]) {
+fn push_values(out: &mut String, values: &[Value]) {
     out.push('[');
     for (at, value) in values.iter().enumerate() {
         if at > 0 {
@@ -34,7 +34,7 @@ pub fn push_values(out: &mut String, values: &[Value]) {
 }
 
 /// Appends `entries` as a compact JSON object.
-pub fn push_object(out: &mut String, entries: &Map<String, Value>) {
+fn push_object(out: &mut String, entries: &Map<String, Value>) {
     out.push('{');
     for (at, (key, value)) in entries.iter().enumerate() {
         if at > 0 {
