@@ -153,9 +153,12 @@ impl StateError {
     pub(super) fn timeout(place: &str, waited: Duration) -> Self {
         Self::new(StateFault::Timeout, place, format!("waited {}", humantime::format_duration(waited)))
     }
-}
 
-impl StateError {
+    /// Some values were encrypted with the key that has this id.
+    pub(super) fn other_key(place: &str, id: &[u8]) -> Self {
+        Self::new(StateFault::OtherKey, place, format!("the id of that key is {}", hex::encode(id)))
+    }
+
     /// What failed and where, without how to fix it.
     pub fn problem(&self) -> String {
         let (place, message) = (&self.place, self.fault.message());

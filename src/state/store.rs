@@ -131,10 +131,7 @@ impl Store {
         let used = self.write(self.inner.engine.unconfigured_keys(&self.inner.keys.ids())).await?;
         match used.first() {
             None => Ok(()),
-            Some(id) => {
-                let detail = format!("the id of that key is {}", hex::encode(id));
-                Err(StateError::new(StateFault::OtherKey, &self.inner.place, detail))
-            }
+            Some(id) => Err(StateError::other_key(&self.inner.place, id)),
         }
     }
 

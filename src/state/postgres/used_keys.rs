@@ -3,9 +3,14 @@
 use tokio_postgres::types::Type;
 
 use crate::state::engine::Result;
-use crate::state::keys::{KeyId, sealed_by};
+use crate::state::keys::KeyId;
 
 use super::Inner;
+
+/// Whether a value is encrypted with the key `k`. The value then begins with 1 and the id of the key.
+pub(super) const IS_USED: &str = "EXISTS (SELECT FROM jackfield_jobs WHERE substr(payload, 1, 5) = '\\x01'::bytea || k.id) \
+     OR EXISTS (SELECT FROM jackfield_memories WHERE substr(value, 1, 5) = '\\x01'::bytea || k.id) \
+     OR EXISTS (SELECT FROM jackfield_calls WHERE substr(answer, 1, 5) = '\\x01'::bytea || k.id)";
 
 /// Notes that the first of the configured keys encrypts. Returns the other noted keys with which a value is encrypted,
 /// and forgets those with which none is.
@@ -23,10 +28,8 @@ pub(super) async fn unconfigured(inner: &Inner, configured: &[KeyId]) -> Result<
     let noted = noted.map_err(|error| connection.explain(&error))?;
     let mut used = Vec::new();
     for id in noted.into_iter().filter_map(|id| KeyId::try_from(id).ok()) {
-        let sql = "SELECT WHERE EXISTS (SELECT FROM jackfield_jobs WHERE substr(payload, 1, 5) = $1) \
-             OR EXISTS (SELECT FROM jackfield_memories WHERE substr(value, 1, 5) = $1) \
-             OR EXISTS (SELECT FROM jackfield_calls WHERE substr(answer, 1, 5) = $1)";
-        if connection.rows(sql, &[(&&sealed_by(id)[..], Type::BYTEA)]).await?.is_empty() {
+        let sql = format!("SELECT FROM (VALUES ($1)) k (id) WHERE {IS_USED}");
+        if connection.rows(&sql, &[(&&id[..], Type::BYTEA)]).await?.is_empty() {
             let sql = "DELETE FROM jackfield_encryption_keys WHERE id = $1";
             connection.execute(sql, &[(&&id[..], Type::BYTEA)]).await?;
         } else {
