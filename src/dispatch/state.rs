@@ -9,10 +9,7 @@ use tokio::sync::Notify;
 
 use crate::flow::{Record, StateAccess};
 use crate::plan::{Plan, StateConfig};
-use crate::state::{Counts, Settings, StateError, StateFault, Store};
-
-/// The shortest time limit of an operation whose timeout shows that the store is unavailable.
-const SHORTEST_LIMIT: Duration = Duration::from_millis(250);
+use crate::state::{Counts, SHORTEST_LIMIT, Settings, StateError, StateFault, Store};
 
 /// How long no operation may fail until the store counts as working. If the disk is full, reads succeed between writes
 /// that fail, and an alert must not miss that.

@@ -12,7 +12,7 @@ use super::error::StateFault;
 const TRY_EVERY: Duration = Duration::from_secs(3);
 
 /// The shortest time limit of an operation whose timeout shows that the store hangs.
-const SHORTEST_LIMIT: Duration = Duration::from_millis(250);
+pub const SHORTEST_LIMIT: Duration = Duration::from_millis(250);
 
 /// Whether the store hangs: an operation got no answer in time, and none has had one since.
 #[derive(Debug, Default)]

@@ -26,6 +26,7 @@ pub use self::call::{CallClaim, CallLease, CallTerms, Followed, Following};
 pub use self::conversation::{Changes, Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
 pub use self::error::{StateError, StateFault};
 pub use self::filter::{Backlog, Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
+pub use self::hang::SHORTEST_LIMIT;
 pub use self::job::{
     Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, NotAJobId, Payload, Work, WorkKind,
 };
