@@ -56,12 +56,18 @@ pub enum BadHead {
     #[error("the head of the request is malformed: {0}")]
     Malformed(&'static str),
     /// It is the start of HTTP/2, in which there is no response that the client could read.
-    #[error("the head of the request is malformed: invalid HTTP version parsed (found HTTP2 preface)")]
+    #[error(
+        "the head of the request is malformed: it is the start of HTTP/2, and only HTTP/1.1 is supported"
+    )]
     Http2,
 }
 
-const BAD_HEADER: BadHead = BadHead::Malformed("invalid HTTP header parsed");
-const BAD_LENGTH: BadHead = BadHead::Malformed("invalid content-length parsed");
+const BAD_METHOD: BadHead = BadHead::Malformed("the request line does not begin with a method and a space");
+const BAD_TARGET: BadHead =
+    BadHead::Malformed("the request line has no valid URL between its method and its version");
+const BAD_NAME: BadHead = BadHead::Malformed("a header does not begin with a valid name and a colon");
+const BAD_VALUE: BadHead = BadHead::Malformed("the value of a header has a forbidden character");
+const BAD_LINE: BadHead = BadHead::Malformed("a line has a CR without an LF");
 
 /// Reads one head as it arrives.
 #[derive(Debug, Default)]
@@ -129,23 +135,23 @@ impl HeadReader {
 fn malformed(error: httparse::Error, request: &httparse::Request<'_, '_>) -> BadHead {
     match error {
         httparse::Error::TooManyHeaders => BadHead::TooLarge,
-        httparse::Error::Version => BadHead::Malformed("invalid HTTP version parsed"),
-        httparse::Error::Token if request.method.is_none() => {
-            BadHead::Malformed("invalid HTTP method parsed")
+        httparse::Error::Version => {
+            BadHead::Malformed("the request line does not end with HTTP/1.1 or HTTP/1.0")
         }
-        httparse::Error::Token => BadHead::Malformed("invalid URI"),
-        _ => BAD_HEADER,
+        httparse::Error::Token if request.method.is_none() => BAD_METHOD,
+        httparse::Error::Token => BAD_TARGET,
+        httparse::Error::HeaderName => BAD_NAME,
+        httparse::Error::HeaderValue => BAD_VALUE,
+        _ => BAD_LINE,
     }
 }
 
 fn head(text: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<RequestHead, BadHead> {
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
-        return Err(BAD_HEADER);
+        return Err(BadHead::Malformed("the request line is incomplete"));
     };
-    let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| BadHead::Malformed("invalid HTTP method parsed"))?;
-    let uri = Uri::from_maybe_shared(text.slice_ref(target.as_bytes()))
-        .map_err(|_| BadHead::Malformed("invalid URI"))?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| BAD_METHOD)?;
+    let uri = Uri::from_maybe_shared(text.slice_ref(target.as_bytes())).map_err(|_| BAD_TARGET)?;
     let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     let mut head = RequestHead {
         method,
@@ -158,9 +164,9 @@ fn head(text: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<RequestHead,
     };
     let mut facts = Facts::default();
     for Header { name, value } in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| BAD_HEADER)?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| BAD_NAME)?;
         if facts.note(&name, value)? {
-            let value = HeaderValue::from_maybe_shared(text.slice_ref(value)).map_err(|_| BAD_HEADER)?;
+            let value = HeaderValue::from_maybe_shared(text.slice_ref(value)).map_err(|_| BAD_VALUE)?;
             head.headers.append(name, value);
         }
     }
@@ -188,10 +194,11 @@ impl Facts {
     fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, BadHead> {
         match *name {
             CONTENT_LENGTH => {
-                let length = length(value).ok_or(BAD_LENGTH)?;
+                let length =
+                    length(value).ok_or(BadHead::Malformed("`content-length` is not a valid number"))?;
                 let before = self.length.replace(length);
                 if before.is_some_and(|before| before != length) {
-                    return Err(BAD_LENGTH);
+                    return Err(BadHead::Malformed("it has `content-length` twice, with different values"));
                 }
                 return Ok(before.is_none());
             }
@@ -217,11 +224,13 @@ impl Facts {
         match (self.has_coding, self.length) {
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
             (true, _) if version == Version::HTTP_10 => {
-                Err(BadHead::Malformed("unexpected transfer-encoding parsed"))
+                Err(BadHead::Malformed("it has `transfer-encoding`, which HTTP/1.0 does not allow"))
             }
-            (true, Some(_)) => Err(BadHead::Malformed("both content-length and transfer-encoding parsed")),
+            (true, Some(_)) => {
+                Err(BadHead::Malformed("it has both `content-length` and `transfer-encoding`"))
+            }
             (true, None) if self.is_chunked => Ok(Framing::Chunked),
-            (true, None) => Err(BadHead::Malformed("invalid transfer-encoding parsed")),
+            (true, None) => Err(BadHead::Malformed("the last `transfer-encoding` is not `chunked`")),
         }
     }
 }

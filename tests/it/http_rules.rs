@@ -43,10 +43,12 @@ async fn requests_that_http_rejects_are_logged_and_counted() {
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     let line = "GET /http/say HTTP/1.1\r\nhost: localhost\r\n";
     for (bytes, status, logged) in [
-        ("GARBAGE\r\n\r\n".to_owned(), 400, "malformed: invalid HTTP"),
-        ("GET /http/say HTTP/3.0\r\n\r\n".to_owned(), 400, "malformed: invalid HTTP version"),
-        (format!("{line}no colon\r\n\r\n"), 400, "malformed: invalid HTTP header"),
-        (format!("{line}content-length: x\r\n\r\n"), 400, "malformed: invalid content-length"),
+        ("GARBAGE\r\n\r\n".to_owned(), 400, "the request line does not begin with a method"),
+        ("GET /http/say\r\n\r\n".to_owned(), 400, "the request line has no valid URL"),
+        ("GET /http/say HTTP/3.0\r\n\r\n".to_owned(), 400, "the request line does not end with HTTP/1.1"),
+        (format!("{line}no colon\r\n\r\n"), 400, "a header does not begin with a valid name"),
+        (format!("{line}a: \0\r\n\r\n"), 400, "the value of a header has a forbidden character"),
+        (format!("{line}content-length: x\r\n\r\n"), 400, "`content-length` is not a valid number"),
         (format!("{line}a: {}\r\n\r\n", "x".repeat(70_000)), 431, "more than 64 KiB or 100 headers"),
         (format!("{line}{}\r\n", "a: b\r\n".repeat(200)), 431, "more than 64 KiB or 100 headers"),
         (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000)), 431, "more than 64 KiB or 100 headers"),
@@ -70,9 +72,9 @@ async fn requests_that_http_rejects_are_logged_and_counted() {
     let rejected = proxy.status().await["rejected_requests"].take();
     let counts =
         ["malformed", "head_too_large", "body_lost"].map(|reason| rejected[reason].as_u64().unwrap());
-    assert_eq!(counts, [4, 3, 1], "{rejected}");
+    assert_eq!(counts, [6, 3, 1], "{rejected}");
     let metrics = proxy.ask_admin("/metrics", &[]).await;
-    for sample in ["malformed\"} 4\n", "head_too_large\"} 3\n"] {
+    for sample in ["malformed\"} 6\n", "head_too_large\"} 3\n"] {
         let sample = format!("jackfield_rejected_requests_total{{reason=\"{sample}");
         assert!(metrics.text().contains(&sample), "{sample}");
     }
