@@ -1,9 +1,12 @@
 //! `call --memory`: what earlier calls of the conversation are said to have remembered.
 
+use std::collections::BTreeSet;
+
 use anyhow::{anyhow, bail};
 use serde_json::{Map, Value};
 
 use crate::call::Context;
+use crate::diagnostic;
 use crate::plan::Plan;
 
 /// The conversation of a call with given memory, if its request names none.
@@ -16,8 +19,12 @@ pub(super) fn read(given: &[String], plan: &Plan) -> anyhow::Result<Map<String, 
         let (name, value) = text
             .split_once('=')
             .ok_or_else(|| anyhow!("write `--memory NAME=VALUE`, such as --memory order_id=A-7"))?;
-        if !plan.entries().any(|entry| entry.state.recalled.iter().any(|(known, _)| known == name)) {
-            bail!("nothing in this table recalls `memory.{name}`: correct the name in `--memory`");
+        let recalled = plan.entries().flat_map(|entry| &entry.state.recalled);
+        let known: BTreeSet<&str> = recalled.map(|(known, _)| known.as_str()).collect();
+        if !known.contains(name) {
+            let help = diagnostic::suggest(name, known)
+                .unwrap_or_else(|| "no template uses `memory.*`, so leave `--memory` out".to_owned());
+            bail!("nothing in this table recalls `memory.{name}`: {help}");
         }
         let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
         memory.insert(name.to_owned(), value);

@@ -146,7 +146,11 @@ async fn memory_can_be_given_to_a_call_and_is_saved_with_its_test() {
     command.args(["test"]);
     let output = run(command).await;
     assert!(output.status.success(), "{}", shown(&output));
-    for (given, problem) in [("order", "--memory NAME=VALUE"), ("helo=1", "recalls `memory.helo`")] {
+    for (given, problem) in [
+        ("order", "--memory NAME=VALUE"),
+        ("helo=1", "recalls `memory.helo`: known here: `order`"),
+        ("orders=1", "recalls `memory.orders`: did you mean `order`?"),
+    ] {
         let output = call(&["--memory", given]).await;
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(shown(&output).contains(problem), "{output:?}");
