@@ -133,7 +133,7 @@ impl Record {
     /// Ends a delivery with a failure: nobody waits for a reply.
     pub(super) fn fail_without_reply(&mut self, error: Arc<CallError>) {
         self.note_failed(&error);
-        self.outcome = Outcome { reply: Arc::default(), failure: Some(error.kind()) };
+        self.outcome = Outcome { failure: Some(error.kind()), ..Outcome::pending() };
         self.error = Some(error);
     }
 

@@ -1,10 +1,8 @@
 //! What is kept of a record after its call.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
-use crate::call::{Context, GivenArguments};
+use crate::call::{Context, GivenArguments, Outcome};
 use crate::flow::{PhaseTimes, Record, RecordedMemory};
 use crate::json::{SharedValue, bytes_of};
 use crate::lang::template::{ParsedResponse, StepOutput};
@@ -86,7 +84,7 @@ impl Record {
         self.validated = None;
         self.outputs.iter_mut().for_each(|output| *output = StepOutput::default());
         self.steps.iter_mut().for_each(|step| step.request = None);
-        self.outcome.reply = Arc::default();
+        self.outcome.reply = Outcome::pending().reply;
         self.memory = RecordedMemory::default();
         self.dropped.clear();
     }
