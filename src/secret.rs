@@ -1,6 +1,7 @@
 //! Secrets that never print, and masks that hide them in text.
 
 mod masks;
+mod stars;
 
 use std::fmt;
 
@@ -8,7 +9,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-pub use masks::{Masks, unescape_stars};
+pub use masks::Masks;
+pub use stars::unescape_stars;
 
 /// Shown in place of a secret or sensitive value.
 pub const HIDDEN: &str = "***";
