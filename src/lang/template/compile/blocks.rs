@@ -5,9 +5,10 @@ use std::ops::Range;
 use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter};
 use serde_json::Value;
 
+use super::files::{MAKE_READABLE, stem, without_final_newline};
 use super::{
-    CompileTask, INCLUSION, Included, MAKE_READABLE, MAX_INCLUDED, MAX_INCLUDED_BY_ALL, TemplateText,
-    parameter_name, stem, without_empty, without_final_newline,
+    CompileTask, INCLUSION, Included, MAX_INCLUDED, MAX_INCLUDED_BY_ALL, TemplateText, parameter_name,
+    without_empty,
 };
 use crate::diagnostic::{Code, suggest};
 use crate::lang::template::names::Block;

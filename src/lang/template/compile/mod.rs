@@ -2,6 +2,7 @@
 
 mod blocks;
 mod expressions;
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -11,6 +12,8 @@ use handlebars::template::{Parameter, TemplateElement, TemplateMapping};
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, place_in_string};
+
+pub(crate) use self::files::MAKE_READABLE;
 
 use super::names::{Block, Names};
 use super::parsed_text::ParsedText;
@@ -59,10 +62,6 @@ const MAX_INCLUDED_BY_ALL: usize = 64 * 1024 * 1024;
 
 /// The most syntax errors that are reported in one template.
 const MAX_SYNTAX_ERRORS: usize = 8;
-
-/// The help for a template file that cannot be read.
-pub(crate) const MAKE_READABLE: &str =
-    "make the file readable for the user that runs Jackfield, as UTF-8 text";
 
 /// The overhead of an inclusion, in bytes.
 const INCLUSION: usize = 64;
@@ -127,19 +126,6 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The same with the template files that cannot be read, and the reasons.
-    pub(crate) fn with_unreadable(self, unreadable: &'a BTreeMap<String, String>) -> Self {
-        Self { unreadable: Some(unreadable), ..self }
-    }
-
-    /// Why the template file or partial `name` cannot be read, if it is one that cannot.
-    pub(crate) fn why_unreadable(&self, name: &str) -> Option<String> {
-        let is_meant =
-            |file: &str| file == name || file.strip_suffix(".hbs") == Some(name) || stem(file) == name;
-        let (file, why) = self.unreadable?.iter().find(|(file, _)| is_meant(file))?;
-        Some(format!("the template file `templates/{file}` cannot be read: {why}"))
-    }
-
     /// Gives the templates that are compiled from now on the zone of the table: a name, or an expression.
     pub(crate) fn set_zone(&mut self, zone: &Template) {
         self.zone = match zone.ops.as_slice() {
@@ -173,45 +159,6 @@ impl<'a> Compiler<'a> {
         };
         Some(Template { ops: without_empty(ops), written: written.into(), in_file })
     }
-
-    /// The text of the template file `name`, without its final newline.
-    pub(crate) fn file(&mut self, name: &str) -> Option<TemplateText<'a>> {
-        let mut file = self.whole_file(name)?;
-        file.text = without_final_newline(file.text);
-        Some(file)
-    }
-
-    /// The text of the template file `name`.
-    fn whole_file(&mut self, name: &str) -> Option<TemplateText<'a>> {
-        let id = self.files.get(name).or_else(|| {
-            let with_ending = format!("{name}.hbs");
-            self.files.get(&with_ending)
-        })?;
-        self.used.files.insert(*id);
-        let text = self.sources.get(*id).text.as_str();
-        Some(TemplateText { text, origin: TemplateOrigin::File(*id) })
-    }
-
-    /// The file of a partial, by its full name, or by its name without extensions if that is unique.
-    fn partial(&mut self, name: &str) -> Option<TemplateText<'a>> {
-        if let Some(whole) = self.whole_file(name) {
-            return Some(whole);
-        }
-        let mut found = self.files.keys().filter(|file| stem(file) == name);
-        let first = found.next()?;
-        if found.next().is_some() { None } else { self.whole_file(first) }
-    }
-}
-
-fn without_final_newline(text: &str) -> &str {
-    text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
-}
-
-/// The name of a file without its extensions.
-fn stem(file: &str) -> &str {
-    let name_start = file.rfind('/').map_or(0, |slash| slash + 1);
-    let end = file[name_start..].find('.').map_or(file.len(), |dot| name_start + dot);
-    &file[..end]
 }
 
 impl CompileTask<'_, '_, '_> {
