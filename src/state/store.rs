@@ -1,5 +1,7 @@
 //! The store as the rest of Jackfield sees it.
 
+mod guarded;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -347,45 +349,6 @@ impl Store {
 
     fn error(&self, fault: StateFault) -> StateError {
         StateError::new(fault, &self.inner.place, "")
-    }
-
-    /// Reads, and waits also for a store that hangs.
-    async fn read<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
-        self.limited(&self.inner.reads, operation).await
-    }
-
-    /// Writes, and waits also for a store that hangs.
-    async fn write<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
-        self.limited(&self.inner.writes, operation).await
-    }
-
-    /// Reads for a call, which does not wait for a store that hangs.
-    async fn quick_read<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
-        self.admit(&self.inner.reads, Duration::ZERO)?;
-        self.read(operation).await
-    }
-
-    /// Writes for a call, which does not wait for a store that hangs.
-    async fn quick_write<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
-        self.admit(&self.inner.writes, Duration::ZERO)?;
-        self.write(operation).await
-    }
-
-    fn admit(&self, hang: &Hang, patience: Duration) -> Result<()> {
-        if hang.admits(patience, Instant::now()) {
-            return Ok(());
-        }
-        let detail = "it gave no answer a moment ago, so it was not asked";
-        Err(StateError::new(StateFault::Timeout, &self.inner.place, detail))
-    }
-
-    async fn limited<T>(&self, hang: &Hang, operation: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = match tokio::time::timeout(self.limit, operation).await {
-            Ok(result) => result,
-            Err(_) => Err(StateError::timeout(&self.inner.place, self.limit)),
-        };
-        hang.note(&result, self.limit, Instant::now());
-        result
     }
 }
 
