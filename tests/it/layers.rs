@@ -106,7 +106,10 @@ fn sources() -> Vec<Source> {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
-                folders.push(path);
+                // The tests of a module may use what the module may not.
+                if !name.ends_with("/tests") {
+                    folders.push(path);
+                }
             } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
                 sources.push(Source { path: name, code: code(&fs::read_to_string(path).unwrap()) });
             }

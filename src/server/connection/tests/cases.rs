@@ -1,0 +1,192 @@
+//! What clients send, in the rules of HTTP and against them.
+
+use Hyper::{Differs, Same};
+
+/// Whether hyper gives the same answers, byte for byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hyper {
+    Same,
+    Differs,
+}
+
+/// What a client sends, and the status and body of each answer. `|` stands for CR and LF.
+pub(super) const REQUESTS: &[(&str, &str, Hyper)] = &[
+    ("GET /a HTTP/1.1|host: x||", "200 GET /a <>", Same),
+    (
+        "GET /a?b=c%20d HTTP/1.1|x-a:1|x-B:\t2 \t|x-c:|x-a: \u{e9}||",
+        "200 GET /a?b=c%20d x-a=1 x-a=\\xc3\\xa9 x-b=2 x-c= <>",
+        Same,
+    ),
+    ("POST /a HTTP/1.1|content-length: 5||hello", "200 POST /a <hello>", Same),
+    ("POST /a HTTP/1.1|content-length: 005|content-length: 5||hello", "200 POST /a <hello>", Same),
+    ("POST /a HTTP/1.1|content-length: 0||", "200 POST /a <>", Same),
+    ("Any-Thing! http://host/a HTTP/1.1||", "200 Any-Thing! http://host/a <>", Same),
+    ("OPTIONS * HTTP/1.1||", "200 OPTIONS * <>", Same),
+    ("HEAD /a HTTP/1.1||", "200", Same),
+    // Chunks, their extensions, and trailers.
+    ("POST /a HTTP/1.1|Transfer-Encoding: chunked||5|hello|0||", "200 POST /a <hello>", Same),
+    ("POST /a HTTP/1.1|transfer-encoding: gzip, Chunked||5|hello|0||", "200 POST /a <hello>", Same),
+    ("POST /a HTTP/1.1|transfer-encoding: gzip|transfer-encoding: chunked||0||", "200 POST /a <>", Same),
+    (
+        "POST /a HTTP/1.1|transfer-encoding: chunked||2;a=\"b\"|he|003 \t|llo|0;c|x-t: 1||",
+        "200 POST /a <hello>",
+        Same,
+    ),
+    ("POST /a HTTP/1.1|transfer-encoding: chunked||a|0123456789|0||", "200 POST /a <0123456789>", Same),
+    // Several requests on a connection.
+    ("GET /a HTTP/1.1||GET /b HTTP/1.1||", "200 GET /a <>, 200 GET /b <>", Same),
+    (
+        "||\nGET /a HTTP/1.1|||POST /b HTTP/1.1|content-length: 2||hi|GET /c HTTP/1.1||",
+        "200 GET /a <>, 200 POST /b <hi>, 200 GET /c <>",
+        Same,
+    ),
+    (
+        "POST /a HTTP/1.1|transfer-encoding: chunked||1|x|0|t: 1||GET /b HTTP/1.1||",
+        "200 POST /a <x>, 200 GET /b <>",
+        Same,
+    ),
+    ("GET /a HTTP/1.1|connection: Close||GET /b HTTP/1.1||", "200 GET /a <>", Same),
+    ("GET /a HTTP/1.1|connection: keep-alive|connection: x, close||GET /b HTTP/1.1||", "200 GET /a <>", Same),
+    ("GET /a HTTP/1.0||GET /b HTTP/1.0||", "200 GET /a <>", Same),
+    ("GET /a HTTP/1.0|connection: keep-alive||GET /b HTTP/1.0||", "200 GET /a <>, 200 GET /b <>", Same),
+    ("GET /a HTTP/1.0|connection: keep-alive, close||GET /b HTTP/1.0||", "200 GET /a <>", Same),
+    // A client that waits for 100.
+    ("POST /a HTTP/1.1|expect: 100-Continue|content-length: 2||hi", "100, 200 POST /a <hi>", Same),
+    (
+        "POST /a HTTP/1.1|expect: 100-continue|transfer-encoding: chunked||2|hi|0||GET /b HTTP/1.1||",
+        "100, 200 POST /a <hi>, 200 GET /b <>",
+        Same,
+    ),
+    ("GET /a HTTP/1.1|expect: 100-continue||", "200 GET /a <>", Same),
+    ("POST /a HTTP/1.0|expect: 100-continue|content-length: 2||hi", "200 POST /a <hi>", Same),
+    ("POST /a HTTP/1.1|expect: other|content-length: 2||hi", "200 POST /a <hi>", Same),
+    // A body that is not read is skipped if it is there. Without 100, it is not clear whether it follows. Hyper does not
+    // always say that it closes the connection then.
+    ("POST /unread HTTP/1.1|content-length: 2||hiGET /b HTTP/1.1||", "200 POST /unread, 200 GET /b <>", Same),
+    (
+        "POST /unread HTTP/1.1|transfer-encoding: chunked||2|hi|0||GET /b HTTP/1.1||",
+        "200 POST /unread, 200 GET /b <>",
+        Same,
+    ),
+    ("POST /unread HTTP/1.1|content-length: 3||hi", "200 POST /unread", Differs),
+    (
+        "POST /unread HTTP/1.1|expect: 100-continue|content-length: 2||hiGET /b HTTP/1.1||",
+        "200 POST /unread",
+        Differs,
+    ),
+    // Lines that end in LF.
+    ("GET /a HTTP/1.1\nx-a: 1\n\nGET /b HTTP/1.1\n|", "200 GET /a x-a=1 <>, 200 GET /b <>", Same),
+    // No request at all.
+    ("", "", Same),
+    ("|||", "", Same),
+    ("GET /a HT", "", Same),
+    ("GET /a HTTP/1.1|x-a: 1|", "", Same),
+];
+
+/// Heads that break the rules, in the same form. The connection ends after them.
+pub(super) const BAD_HEADS: &[(&str, &str, Hyper)] = &[
+    ("GARBAGE||", "400", Same),
+    ("GET||", "400", Same),
+    ("GET /a||", "400", Same),
+    ("GET /a HTTP/1.2||", "400", Same),
+    ("GET /a HTTP/2.0||", "400", Same),
+    ("GET /a HTTP/0.9||", "400", Same),
+    ("GET /a HTTP/1.1x||", "400", Same),
+    ("GET /a http/1.1||", "400", Same),
+    ("GET /a HTTP/1.1 ||", "400", Same),
+    ("GET  /a HTTP/1.1||", "400", Same),
+    ("GET /a  HTTP/1.1||", "400", Same),
+    ("GET\t/a HTTP/1.1||", "400", Same),
+    (" GET /a HTTP/1.1||", "400", Same),
+    ("G(T /a HTTP/1.1||", "400", Same),
+    ("GET /a\u{1} HTTP/1.1||", "400", Same),
+    ("GET /\0 HTTP/1.1||", "400", Same),
+    ("GET /a\r HTTP/1.1||", "400", Same),
+    ("GET a HTTP/1.1||", "200 GET a <>", Same),
+    ("GET http:// HTTP/1.1||", "400", Same),
+    ("GET /a HTTP/1.1\rx-a: 1||", "400", Same),
+    ("\rGET /a HTTP/1.1||", "400", Same),
+    ("GET /a HTTP/1.1|no colon||", "400", Same),
+    ("GET /a HTTP/1.1|: x||", "400", Same),
+    ("GET /a HTTP/1.1|x-a : 1||", "400", Same),
+    ("GET /a HTTP/1.1|x-a\t: 1||", "400", Same),
+    ("GET /a HTTP/1.1| x-a: 1||", "400", Same),
+    ("GET /a HTTP/1.1|x-a: 1| folded||", "400", Same),
+    ("GET /a HTTP/1.1|x-a: 1|\tfolded: 2||", "400", Same),
+    ("GET /a HTTP/1.1|x-a: 1\r2||", "400", Same),
+    ("GET /a HTTP/1.1|x-a: 1\rx-b: 2||", "400", Same),
+    ("GET /a HTTP/1.1|x-a: \0||", "400", Same),
+    ("GET /a HTTP/1.1|x-a: \u{7f}||", "400", Same),
+    ("GET /a HTTP/1.1|x\0a: 1||", "400", Same),
+    ("GET /a HTTP/1.1|x\u{e9}: 1||", "400", Same),
+    ("GET /a HTTP/1.1|x(a): 1||", "400", Same),
+    ("POST /a HTTP/1.1|content-length: 5|content-length: 6||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length: 5, 5||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length: +5||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length: -5||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length: 0x5||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length: 5 5||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length: five||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length:||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length: 5;||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length: \u{ff15}||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length: 99999999999999999999||hello", "400", Same),
+    ("POST /a HTTP/1.1|content-length : 5||hello", "400", Same),
+    ("POST /a HTTP/1.1|transfer-encoding: gzip||", "400", Same),
+    ("POST /a HTTP/1.1|transfer-encoding: identity||", "400", Same),
+    ("POST /a HTTP/1.1|transfer-encoding:||", "400", Same),
+    ("POST /a HTTP/1.1|transfer-encoding: chunked, gzip||0||", "400", Same),
+    ("POST /a HTTP/1.1|transfer-encoding: chunked|transfer-encoding: gzip||0||", "400", Same),
+    ("POST /a HTTP/1.1|transfer-encoding: xchunked||0||", "400", Same),
+    ("POST /a HTTP/1.1|transfer-encoding: chunked;q=1||0||", "400", Same),
+    ("POST /a HTTP/1.1|transfer-encoding: \u{b}chunked||0||", "400", Same),
+    ("POST /a HTTP/1.1|transfer-encoding : chunked||0||", "400", Same),
+    ("POST /a HTTP/1.0|transfer-encoding: chunked||0||", "400", Same),
+    // Hyper ignores the length.
+    ("POST /a HTTP/1.1|content-length: 5|transfer-encoding: chunked||0||", "400", Differs),
+    ("POST /a HTTP/1.1|transfer-encoding: chunked|content-length: 5||0||", "400", Differs),
+    ("POST /a HTTP/1.1|transfer-encoding: chunked|content-length: x||0||", "400", Differs),
+    // The start of another protocol. In HTTP/2 there is no answer that the client could read.
+    ("\u{16}\u{3}\u{1}", "400", Same),
+    ("SSH-2.0-x|", "400", Same),
+    ("PRI * HTTP/2.0||SM||", "", Same),
+    // The request before it is answered.
+    ("GET /a HTTP/1.1||GARBAGE||", "200 GET /a <>, 400", Same),
+    ("GET /a HTTP/1.1||x: y||GET /b HTTP/1.1||", "200 GET /a <>, 400", Same),
+];
+
+/// Bodies that break the rules, or end too early. The connection ends after them.
+pub(super) const BAD_BODIES: &[&str] = &[
+    "content-length: 6||hello",
+    "transfer-encoding: chunked||",
+    "transfer-encoding: chunked||5|hell",
+    "transfer-encoding: chunked||5|hello",
+    "transfer-encoding: chunked||5|hello|",
+    "transfer-encoding: chunked||5|hello|0|",
+    "transfer-encoding: chunked||5|hello|0|a: b|",
+    "transfer-encoding: chunked|||5|hello|0||",
+    "transfer-encoding: chunked||x|hello|0||",
+    "transfer-encoding: chunked|| 5|hello|0||",
+    "transfer-encoding: chunked||+5|hello|0||",
+    "transfer-encoding: chunked||-5|hello|0||",
+    "transfer-encoding: chunked||0x5|hello|0||",
+    "transfer-encoding: chunked||5 5|hello|0||",
+    "transfer-encoding: chunked||5,|hello|0||",
+    "transfer-encoding: chunked||\u{ff15}|hello|0||",
+    "transfer-encoding: chunked||4|hello|0||",
+    "transfer-encoding: chunked||6|hello|0||",
+    "transfer-encoding: chunked||5\nhello|0||",
+    "transfer-encoding: chunked||5|hello\n0||",
+    "transfer-encoding: chunked||5|hello|0\n|",
+    "transfer-encoding: chunked||5|hello|0|\n",
+    "transfer-encoding: chunked||5\rhello|0||",
+    "transfer-encoding: chunked||5\r\r\nhello|0||",
+    "transfer-encoding: chunked||5;a\nb|hello|0||",
+    "transfer-encoding: chunked||5;a\rb|hello|0||",
+    "transfer-encoding: chunked||5|hello|0|no colon||",
+    "transfer-encoding: chunked||5|hello|0|a : b||",
+    "transfer-encoding: chunked||5|hello|0|a: \0||",
+    "transfer-encoding: chunked||5|hello|0|a: b\n|",
+    "transfer-encoding: chunked||ffffffffffffffff1|hello|0||",
+    "transfer-encoding: chunked||fffffffffffffff|hello|0||",
+];
