@@ -4,7 +4,7 @@
 //! for a request that was not sent because its pooled connection had just been closed. Responses are hostile input:
 //! reading stops at the deadline and at the size limit.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,7 +39,7 @@ pub struct ClientError {
 
 /// The clients, by the name of their target.
 #[derive(Clone, Default)]
-struct Pools(HashMap<String, Vec<Pool>>);
+struct Pools(BTreeMap<String, Vec<Pool>>);
 
 /// A client and the settings it was built with. The other settings of a target are applied per request.
 #[derive(Clone)]

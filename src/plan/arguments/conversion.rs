@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
 use serde_json::{Number, Value};
 
-use crate::json::ValueRef;
+use crate::json::{Kind, ValueRef};
 use crate::lang::decimal::Decimal;
 
 /// The most digits behind the point, and the longest text, of a number whose notation changes.
@@ -26,12 +26,14 @@ pub(super) enum TargetType {
 
 /// A text or a number as the target type, where that loses nothing.
 pub(super) fn converted(target: TargetType, value: ValueRef<'_>) -> Option<Value> {
-    match (target, value.as_str(), value.number_text()) {
-        (TargetType::Integer, Some(text), _) => integer(&text),
-        (TargetType::Integer, _, Some(number)) => whole(&number),
-        (TargetType::Number, Some(text), _) => decimal(&text),
-        (TargetType::Boolean, Some(text), _) => truth_of(&text.to_ascii_lowercase()).map(Value::Bool),
-        (TargetType::Text, _, Some(number)) => written(&number).map(Value::from),
+    match (target, value.kind()) {
+        (TargetType::Integer, Kind::String) => integer(&value.as_str()?),
+        (TargetType::Integer, Kind::Number) => whole(&value.number_text()?),
+        (TargetType::Number, Kind::String) => decimal(&value.as_str()?),
+        (TargetType::Boolean, Kind::String) => {
+            truth_of(&value.as_str()?.to_ascii_lowercase()).map(Value::Bool)
+        }
+        (TargetType::Text, Kind::Number) => written(&value.number_text()?).map(Value::from),
         _ => None,
     }
 }

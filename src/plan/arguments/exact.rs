@@ -2,7 +2,7 @@
 //! some of them as 64-bit floats, in which 9007199254740993 is 9007199254740992.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jsonschema::paths::Location;
@@ -81,7 +81,7 @@ impl<'i> Keyword<'i> for Bound {
 
 /// The values that are allowed.
 struct Values {
-    texts: HashSet<String>,
+    texts: BTreeSet<String>,
     others: Vec<Value>,
     words: String,
 }

@@ -1,6 +1,5 @@
 //! The conversion of arguments, derived from the schema when it is compiled.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -24,8 +23,8 @@ pub(super) struct Shape {
     allowed_booleans: Vec<bool>,
     items: Option<Box<Self>>,
     properties: Vec<(String, Self)>,
-    /// The indices of `properties`.
-    by_name: HashMap<String, usize>,
+    /// The indices of `properties`, sorted by name.
+    by_name: Vec<usize>,
     /// Whether an object may have undeclared properties.
     open: bool,
 }
@@ -60,7 +59,8 @@ impl Shape {
             .flatten()
             .map(|(name, schema)| (name.clone(), Self::of(schema, root)))
             .collect();
-        let by_name = properties.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+        let mut by_name: Vec<usize> = (0..properties.len()).collect();
+        by_name.sort_by_key(|place| &properties[*place].0);
         Self {
             wanted: wanted(schema),
             takes_null: types(schema).any(|name| name == "null"),
@@ -79,7 +79,9 @@ impl Shape {
     }
 
     pub(super) fn property(&self, name: &str) -> Option<&Self> {
-        self.by_name.get(name).and_then(|place| self.properties.get(*place)).map(|(_, shape)| shape)
+        let found =
+            self.by_name.binary_search_by(|place| self.properties[*place].0.as_str().cmp(name)).ok()?;
+        self.properties.get(self.by_name[found]).map(|(_, shape)| shape)
     }
 
     /// The string of the `enum` that a value means; `None` if it already is one, or if that is not clear.
@@ -112,7 +114,8 @@ pub(super) struct Converter<'c> {
 
 impl Converter<'_> {
     pub(super) fn object(&mut self, shape: &Shape, given: ValueRef<'_>, path: Path<'_>) -> Value {
-        let mut out = Map::with_capacity(given.len() + shape.properties.len());
+        // Most arguments are declared, and none is repeated.
+        let mut out = Map::with_capacity(shape.properties.len());
         for (name, value) in given.entries() {
             let here = Path::Key(&path, &name);
             match shape.property(&name) {
