@@ -4,6 +4,8 @@ pub mod chunked;
 pub(crate) mod fields;
 pub mod request;
 
+use memchr::memchr;
+
 /// The most headers of a message.
 pub(crate) const MAX_HEADERS: usize = 100;
 
@@ -12,7 +14,7 @@ pub(crate) const MAX_HEADERS: usize = 100;
 pub(crate) fn head_length(bytes: &[u8], searched: usize) -> Option<usize> {
     // The line breaks of the empty line may be divided.
     let mut from = searched.saturating_sub(2);
-    while let Some(found) = bytes.get(from..)?.iter().position(|byte| *byte == b'\n') {
+    while let Some(found) = memchr(b'\n', bytes.get(from..)?) {
         let next = from + found + 1;
         match bytes.get(next..)? {
             [b'\n', ..] => return Some(next + 1),

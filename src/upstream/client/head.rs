@@ -46,9 +46,21 @@ pub(super) fn may_be(bytes: &[u8]) -> bool {
 /// # Errors
 /// The text is not the head of an HTTP/1 response, or does not say clearly where the body ends.
 pub(super) fn parse(text: &Bytes, method: &Method) -> Result<Head, TransportError> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    match ParserConfig::default().parse_response_with_uninit_headers(&mut response, text, &mut headers) {
+        Ok(Status::Complete(length)) if length == text.len() => {
+            head(text, method, status_line(&response)?, response.headers)
+        }
+        _ => parse_leniently(text, method),
+    }
+}
+
+/// Like curl and browsers, tolerates the malformed headers of some devices and security services: skips a header that
+/// cannot be parsed. An invalid length or transfer coding is still an error.
+#[cold]
+fn parse_leniently(text: &Bytes, method: &Method) -> Result<Head, TransportError> {
     let mut parser = ParserConfig::default();
-    // Like curl and browsers, tolerate the malformed headers of some devices and security services: skip a header that
-    // cannot be parsed. An invalid length or transfer coding is still an error.
     parser
         .ignore_invalid_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
@@ -60,15 +72,27 @@ pub(super) fn parse(text: &Bytes, method: &Method) -> Result<Head, TransportErro
         Ok(Status::Complete(_) | Status::Partial) => return Err(invalid("its headers are malformed")),
         Err(error) => return Err(malformed(error)),
     }
+    let status_line = status_line(&response)?;
+    check_unread(text, response.headers)?;
+    head(text, method, status_line, response.headers)
+}
+
+/// The status and the minor version.
+fn status_line(response: &httparse::Response<'_, '_>) -> Result<(StatusCode, u8), TransportError> {
     let (Some(code), Some(version)) = (response.code, response.version) else {
         return Err(invalid(NOT_HTTP));
     };
     let status = StatusCode::from_u16(code).map_err(|_| invalid("the status is not a number from 100 on"))?;
-    // The status line and the empty line hold no header.
-    if text.iter().filter(|byte| **byte == b'\n').count() > response.headers.len() + 2 {
-        check_unread(text, response.headers)?;
-    }
-    let headers = headers_of(text, response.headers)?;
+    Ok((status, version))
+}
+
+fn head(
+    text: &Bytes,
+    method: &Method,
+    (status, version): (StatusCode, u8),
+    parsed: &[httparse::Header<'_>],
+) -> Result<Head, TransportError> {
+    let headers = headers_of(text, parsed)?;
     let framing = framing(status, version, method, &headers)?;
     let has_option = |option: &str| connection_has(&headers, option);
     let is_persistent = !has_option("close") && (version > 0 || has_option("keep-alive"));
@@ -133,19 +157,9 @@ fn framing(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Framing, TransportError> {
-    let mut codings = elements(headers, &TRANSFER_ENCODING).rev();
-    if let Some(last) = codings.next() {
-        let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
-        // A body in another coding ends only with the connection, so its length is unknown.
-        if !is_chunked(last) {
-            return Err(invalid("the last transfer coding of the response is not `chunked`"));
-        }
-        if codings.any(is_chunked) {
-            return Err(invalid("the response has the transfer coding `chunked` twice"));
-        }
-        if version == 0 {
-            return Err(invalid("an HTTP/1.0 response cannot have a transfer coding"));
-        }
+    let has_coding = headers.contains_key(TRANSFER_ENCODING);
+    if has_coding {
+        check_codings(version, headers)?;
     }
     let has_no_body = *method == Method::HEAD
         || status.is_informational()
@@ -153,20 +167,36 @@ fn framing(
     if has_no_body {
         return Ok(Framing::Length(0));
     }
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if has_coding {
         return Ok(Framing::Chunked);
     }
     Ok(content_length(headers)?.map_or(Framing::Close, Framing::Length))
+}
+
+fn check_codings(version: u8, headers: &HeaderMap) -> Result<(), TransportError> {
+    let mut codings = elements(headers, &TRANSFER_ENCODING).rev();
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    // A body in another coding ends only with the connection, so its length is unknown.
+    if !codings.next().is_some_and(is_chunked) {
+        return Err(invalid("the last transfer coding of the response is not `chunked`"));
+    }
+    if codings.any(is_chunked) {
+        return Err(invalid("the response has the transfer coding `chunked` twice"));
+    }
+    if version == 0 {
+        return Err(invalid("an HTTP/1.0 response cannot have a transfer coding"));
+    }
+    Ok(())
 }
 
 /// Whether the peer may disagree with us about where the body ends. Bytes after that must not become the response
 /// to another request (RFC 9112, section 11.2).
 fn is_ambiguous(status: StatusCode, headers: &HeaderMap) -> bool {
     let has_coding = headers.contains_key(TRANSFER_ENCODING);
-    let has_length = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let has_length = || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
     match status {
-        StatusCode::NO_CONTENT => has_coding || has_length,
-        _ => has_coding && has_length,
+        StatusCode::NO_CONTENT => has_coding || has_length(),
+        _ => has_coding && has_length(),
     }
 }
 
