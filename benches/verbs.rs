@@ -170,7 +170,7 @@ fn whole_call(criterion: &mut Criterion) {
         };
         // Nothing in it waits: the stub has its answer at once.
         let record =
-            flow::answer(call, validation, route, env).now_or_never().expect("the call ends at once");
+            flow::answer(call, validation, route, &env).now_or_never().expect("the call ends at once");
         assert!(record.error.is_none(), "{:?}", record.error);
         record.outcome.reply
     };

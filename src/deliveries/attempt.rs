@@ -127,5 +127,5 @@ async fn deliver(
         caller: &NoCaller,
         state: state.as_ref(),
     };
-    flow::deliver(stored, delivery, route, env).await
+    flow::deliver(stored, delivery, route, &env).await
 }

@@ -201,12 +201,12 @@ impl InProcessRunner<'_> {
             caller: &self.announced,
             state: Some(&self.environment.state),
         };
-        let record = flow::answer(call, validation, route.as_deref(), env).await;
+        let record = flow::answer(call, validation, route.as_deref(), &env).await;
         let outcome = record.outcome.clone();
         let is_accepted = record.is_accepted();
         self.completed.lock().push(CompletedCall { route: route.clone(), time, record });
         if let (true, true, Some(route)) = (is_accepted, self.environment.delivers, route) {
-            self.deliver(&route, env).await;
+            self.deliver(&route, &env).await;
         }
         outcome
     }
@@ -228,7 +228,7 @@ impl InProcessRunner<'_> {
     }
 
     /// Delivers the call that was just accepted.
-    async fn deliver(&self, route: &Arc<Route>, env: CallEnv<'_>) {
+    async fn deliver(&self, route: &Arc<Route>, env: &CallEnv<'_>) {
         // The store is in memory, so no other instance leases its jobs.
         let Ok(jobs) = self.environment.state.store.lease_jobs(1).await else { return };
         for job in jobs {
@@ -244,8 +244,8 @@ impl InProcessRunner<'_> {
                 }),
             };
             let (time, key) = (ATTEMPT_TIMEOUT, CallKey::of_delivery(job.seed));
-            let env = CallEnv { deadline: Instant::now() + time, key, caller: &NoCaller, ..env };
-            let record = flow::deliver(stored, delivery, route, env).await;
+            let env = CallEnv { deadline: Instant::now() + time, key, caller: &NoCaller, ..*env };
+            let record = flow::deliver(stored, delivery, route, &env).await;
             let _ = self.environment.state.store.finish(&job.lease, JobOutcome::Delivered).await;
             self.completed.lock().push(CompletedCall { route: Some(Arc::clone(route)), time, record });
         }

@@ -153,7 +153,7 @@ impl Task {
             caller: &NoCaller,
             state: None,
         };
-        let record = flow::not_run(self.call, self.validation, route.map(AsRef::as_ref), env, error);
+        let record = flow::not_run(self.call, self.validation, route.map(AsRef::as_ref), &env, error);
         let (plan, client) = (&self.running.plan, self.client);
         self.dispatcher.observers.note(Ended { record, plan, route, client, id: None })
     }
@@ -225,7 +225,7 @@ impl Task {
             caller: &*pending,
             state: state.as_ref(),
         };
-        let mut answering = pin!(flow::answer(call, validation, route.as_deref(), env));
+        let mut answering = pin!(flow::answer(call, validation, route.as_deref(), &env));
         let mut renewing = pending.renew_leases();
         let answered = poll_fn(|context| {
             if let Some(renewing) = &mut renewing {

@@ -42,7 +42,7 @@ pub struct DeliveryAttempt {
 pub(super) async fn accept(
     route: &Route,
     delivery: AsyncDelivery,
-    env: CallEnv<'_>,
+    env: &CallEnv<'_>,
     record: &mut Record,
 ) -> Result<Picked, Arc<CallError>> {
     let picked = super::pick(route, env, record)?;

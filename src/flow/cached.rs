@@ -31,7 +31,7 @@ pub(super) async fn fetch(
         FlightLookup::InFlight(follower) => {
             let stale = follower.stale.clone();
             let began = Instant::now();
-            let shared = timeout_at(run.env.deadline.into(), follower.result()).await;
+            let shared = timeout_at(run.deadline.into(), follower.result()).await;
             record.wait_time += began.elapsed();
             record.phase_times.note(Phase::Cache);
             let result = match shared {

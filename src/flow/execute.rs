@@ -7,27 +7,25 @@ use crate::upstream::TransportError;
 use crate::upstream::delivery::DeliveryError;
 
 use super::cached;
-use super::step::{StepRecord, StepRun};
+use super::step::{RanStep, StepRecord, StepRun};
 use super::{CallError, Phase, PhaseTimes};
 
 /// Runs a step: renders and delivers its request, and extracts values from the response.
-pub(super) async fn execute(step: StepRun<'_>) -> (StepRecord, StepOutput) {
-    let phase_times = PhaseTimes::begin(step.env.traced);
-    let (mut record, mut output) =
-        (StepRecord { phase_times, ..StepRecord::default() }, StepOutput::default());
-    record.error = run(step, &mut record, &mut output).await.err().map(Arc::new);
+pub(super) async fn execute(step: StepRun<'_>, ran: &mut RanStep) {
+    let RanStep { record, output } = ran;
+    record.phase_times = PhaseTimes::begin(step.env.traced);
+    record.error = run(&step, record, output).await.err().map(Arc::new);
     if let Some(error) = &record.error {
         record.phase_times.note_failed(Phase::of(error));
     }
-    (record, output)
 }
 
-async fn run(step: StepRun<'_>, record: &mut StepRecord, output: &mut StepOutput) -> Result<(), CallError> {
+async fn run(step: &StepRun<'_>, record: &mut StepRecord, output: &mut StepOutput) -> Result<(), CallError> {
     let request = step.render()?;
     record.phase_times.note(Phase::Render);
     if let Some(policy) = step.route.cache.filter(|_| step.step.request.is_safe()) {
         // On the heap, to keep the future of calls without a cache small.
-        return Box::pin(cached::fetch(&step, policy, request, record, output)).await;
+        return Box::pin(cached::fetch(step, policy, request, record, output)).await;
     }
     if !step.step.request.is_safe()
         && let Some(marking) = step.env.caller.before_write()

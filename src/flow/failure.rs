@@ -34,7 +34,7 @@ pub(super) struct FailureReply {
 
 impl FailureReply {
     /// The first of: the matching reply case, the route's text, the text of `[defaults]`, the built-in text.
-    pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, env: CallEnv<'_>) -> Self {
+    pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, env: &CallEnv<'_>) -> Self {
         let kind = error.kind();
         let guard = env.platform.guard();
         let has_written = matches!(error, CallError::Unread(_))

@@ -70,12 +70,12 @@ impl Record {
 }
 
 /// The time that the store may take.
-fn wait(env: CallEnv<'_>) -> Duration {
+fn wait(env: &CallEnv<'_>) -> Duration {
     env.deadline.saturating_duration_since(Instant::now()).min(LONGEST_WAIT)
 }
 
 /// Reads what the route's templates recall. If that fails, the values are missing.
-pub(super) async fn recall(route: &Route, env: CallEnv<'_>, record: &mut Record) {
+pub(super) async fn recall(route: &Route, env: &CallEnv<'_>, record: &mut Record) {
     if !route.state.recalls() || record.memory.recalled.is_some() {
         return;
     }
@@ -107,7 +107,7 @@ fn take(route: &Route, memory: Vec<(String, Remembered)>, record: &mut Record) {
 
 /// Stores what the call remembers, once its outcome is known. If memory could not be read, nothing is stored: the values
 /// were rendered without what is remembered, and would replace it.
-pub(super) async fn remember(route: &Route, env: CallEnv<'_>, record: &mut Record) {
+pub(super) async fn remember(route: &Route, env: &CallEnv<'_>, record: &mut Record) {
     if record.memory.error.is_some() {
         return;
     }
@@ -141,7 +141,7 @@ pub(super) async fn remember(route: &Route, env: CallEnv<'_>, record: &mut Recor
 
 /// The names to remember, each with its value: of the steps that succeeded, of the route if the call did, and of the
 /// reply case. The last value of a name counts.
-fn remembered(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Vec<(String, Value)> {
+fn remembered(route: &Route, env: &CallEnv<'_>, record: &mut Record) -> Vec<(String, Value)> {
     let mut all: Vec<(String, Value)> = Vec::new();
     let mut problems = Vec::new();
     {

@@ -29,7 +29,6 @@ use futures_util::future::join_all;
 use crate::call::{Call, Outcome};
 use crate::in_place::pinned;
 use crate::lang::jsonpath::MAX_VISITS;
-use crate::lang::template::StepOutput;
 use crate::plan::Route;
 use crate::plan::arguments::{CallValues, Validation};
 use crate::plan::replies::{Picked, SkippedCases};
@@ -53,7 +52,7 @@ pub use stored_call::StoredCall;
 use execute::execute;
 use extensions::filter_extensions;
 use schedule::{Next, next};
-use step::StepRun;
+use step::{RanStep, StepRun};
 
 /// Answers one call or event by its route. The record always has an outcome with a usable reply. `validation` is that of
 /// the arguments, if [`CallKey::of`] has done it.
@@ -61,7 +60,7 @@ pub async fn answer(
     call: Call,
     validation: Option<Validation>,
     route: Option<&Route>,
-    env: CallEnv<'_>,
+    env: &CallEnv<'_>,
 ) -> Box<Record> {
     let mut record = Record::new(call, env.traced);
     record.note(Phase::FindRoute);
@@ -99,7 +98,7 @@ pub async fn deliver(
     stored: StoredCall,
     delivery: DeliveryRecord,
     route: &Route,
-    env: CallEnv<'_>,
+    env: &CallEnv<'_>,
 ) -> Box<Record> {
     let StoredCall { call, memory, now: _ } = stored;
     // Null if memory could not be read when the call was accepted.
@@ -119,11 +118,11 @@ pub async fn deliver(
     record
 }
 
-async fn run_delivery(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), Arc<CallError>> {
+async fn run_delivery(route: &Route, env: &CallEnv<'_>, record: &mut Record) -> Result<(), Arc<CallError>> {
     validate(route, None, env, record)?;
-    let env = within_timeout(route, env);
+    let env = &within_timeout(route, env);
     let permit = acquire_permit(route, env, record).await?;
-    run_steps(route, &env, record).await?;
+    run_steps(route, env, record).await?;
     drop(permit);
     Ok(())
 }
@@ -133,7 +132,7 @@ pub fn not_run(
     call: Call,
     validation: Option<Validation>,
     route: Option<&Route>,
-    env: CallEnv<'_>,
+    env: &CallEnv<'_>,
     error: CallError,
 ) -> Box<Record> {
     let mut record = Record::new(call, env.traced);
@@ -148,7 +147,7 @@ pub fn not_run(
 async fn run_with_state(
     route: &Route,
     validation: Option<Validation>,
-    env: CallEnv<'_>,
+    env: &CallEnv<'_>,
     record: &mut Record,
 ) -> Result<Picked, Arc<CallError>> {
     memory::recall(route, env, record).await;
@@ -162,20 +161,25 @@ async fn run_with_state(
 async fn run(
     route: &Route,
     validation: Option<Validation>,
-    env: CallEnv<'_>,
+    env: &CallEnv<'_>,
     record: &mut Record,
 ) -> Result<Picked, Arc<CallError>> {
     validate(route, validation, env, record)?;
     announce(route, env, record);
-    let env = within_timeout(route, env);
+    let env = &within_timeout(route, env);
     let permit = acquire_permit(route, env, record).await?;
-    run_steps(route, &env, record).await?;
+    run_steps(route, env, record).await?;
     drop(permit);
     pick(route, env, record)
 }
 
 /// The arguments as the route declares them.
-fn validated(route: &Route, validation: Option<Validation>, env: CallEnv<'_>, record: &Record) -> Validation {
+fn validated(
+    route: &Route,
+    validation: Option<Validation>,
+    env: &CallEnv<'_>,
+    record: &Record,
+) -> Validation {
     validation.unwrap_or_else(|| {
         let scope = record.scope(env.now);
         let values = CallValues { zone: &|| env.plan.zone.of(&scope), scope: Some(&scope) };
@@ -187,7 +191,7 @@ fn validated(route: &Route, validation: Option<Validation>, env: CallEnv<'_>, re
 fn validate(
     route: &Route,
     validation: Option<Validation>,
-    env: CallEnv<'_>,
+    env: &CallEnv<'_>,
     record: &mut Record,
 ) -> Result<(), CallError> {
     record.validated = Some(validated(route, validation, env, record)?);
@@ -198,7 +202,7 @@ fn validate(
 
 /// Sends the platform the extension values that it gets before the reply. If they cannot be rendered, they are left out
 /// and the call continues.
-fn announce(route: &Route, env: CallEnv<'_>, record: &mut Record) {
+fn announce(route: &Route, env: &CallEnv<'_>, record: &mut Record) {
     let platform = env.platform;
     match route.announcement(&record.scope(env.now), platform.name(), platform.guard()) {
         Ok(extensions) if extensions.is_empty() => {}
@@ -211,15 +215,15 @@ fn announce(route: &Route, env: CallEnv<'_>, record: &mut Record) {
 }
 
 /// `env` with the deadline shortened to the route's own timeout.
-fn within_timeout<'a>(route: &Route, env: CallEnv<'a>) -> CallEnv<'a> {
+fn within_timeout<'a>(route: &Route, env: &CallEnv<'a>) -> CallEnv<'a> {
     let deadline = route.timeout.map_or(env.deadline, |timeout| env.deadline.min(Instant::now() + timeout));
-    CallEnv { deadline, ..env }
+    CallEnv { deadline, ..*env }
 }
 
 /// Waits for a permit of the route's own limit, if it has one.
 async fn acquire_permit(
     route: &Route,
-    env: CallEnv<'_>,
+    env: &CallEnv<'_>,
     record: &mut Record,
 ) -> Result<Option<LimitPermit>, CallError> {
     let limiter = route.limit.as_ref().and_then(|limit| env.resources.limiter(limit.slot));
@@ -234,6 +238,8 @@ async fn acquire_permit(
 
 /// Runs the route's steps in order; steps of one group run concurrently.
 async fn run_steps(route: &Route, env: &CallEnv<'_>, record: &mut Record) -> Result<(), Arc<CallError>> {
+    record.steps.reserve_exact(route.steps.len());
+    record.outputs.reserve_exact(route.steps.len());
     loop {
         let last_status = record.scope(env.now).response().map(|response| response.status());
         let group = match next(route, &record.steps, last_status) {
@@ -242,15 +248,14 @@ async fn run_steps(route: &Route, env: &CallEnv<'_>, record: &mut Record) -> Res
             Next::Done => break,
         };
         if group.len() == 1 {
-            let (step, output) = run_step(group.start, route, env, record).await;
-            record.steps.push(step);
-            record.outputs.push(output);
+            let mut ran = RanStep::default();
+            run_step(group.start, route, env, record, &mut ran).await;
+            record.push(ran);
             continue;
         }
-        let (steps, outputs): (Vec<_>, Vec<_>) =
-            join_all(group.map(|index| run_step(index, route, env, record))).await.into_iter().unzip();
-        record.steps.extend(steps);
-        record.outputs.extend(outputs);
+        let mut ran: Vec<_> = group.clone().map(|_| RanStep::default()).collect();
+        join_all(group.zip(&mut ran).map(|(index, ran)| run_step(index, route, env, record, ran))).await;
+        ran.into_iter().for_each(|ran| record.push(ran));
     }
     if !route.steps.is_empty() {
         record.note(Phase::RunSteps);
@@ -259,17 +264,13 @@ async fn run_steps(route: &Route, env: &CallEnv<'_>, record: &mut Record) -> Res
 }
 
 /// Runs one step, unless its conditions do not hold.
-async fn run_step(
-    index: usize,
-    route: &Route,
-    env: &CallEnv<'_>,
-    record: &Record,
-) -> (StepRecord, StepOutput) {
+async fn run_step(index: usize, route: &Route, env: &CallEnv<'_>, record: &Record, ran: &mut RanStep) {
     let (step, scope) = (&route.steps[index], record.scope(env.now));
     let is_wanted = step.after_failure_of.is_none_or(|earlier| record.steps[earlier].error.is_some());
     let unmet = step.when.unmet(&scope, &mut { MAX_VISITS });
     if !is_wanted || unmet.is_some() {
-        return (StepRecord { skipped: true, unmet, ..StepRecord::default() }, StepOutput::default());
+        (ran.record.skipped, ran.record.unmet) = (true, unmet);
+        return;
     }
     // After a late reply, only safe requests are sent: the caller would not learn of another change.
     let deadline = match record.was_overdue() {
@@ -278,11 +279,11 @@ async fn run_step(
         false => env.deadline,
     };
     // On the heap, because a large future is copied into the future that awaits it.
-    pinned(|| execute(StepRun { step, route, scope, env: CallEnv { deadline, ..*env } })).await
+    pinned(|| execute(StepRun { step, route, scope, env, deadline }, ran)).await;
 }
 
 /// Picks the reply case and renders it.
-fn pick(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Picked, Arc<CallError>> {
+fn pick(route: &Route, env: &CallEnv<'_>, record: &mut Record) -> Result<Picked, Arc<CallError>> {
     let mut skipped_cases = SkippedCases::new();
     let bytes = record.steps.iter().map(|step| step.response_bytes).sum();
     let picked = run_blocking_if_large(bytes, || {

@@ -14,6 +14,7 @@ use crate::state::StateError;
 
 use super::extensions::filter_extensions;
 use super::failure::FailureReply;
+use super::step::RanStep;
 use super::{
     CacheUse, CallEnv, CallError, DeliveryRecord, MemoryError, MemoryRecord, Phase, RecordedMemory,
     StepRecord, TextSource, Traced,
@@ -95,6 +96,13 @@ impl Record {
         record
     }
 
+    /// Adds a step. Inlined, so that the step is copied once.
+    #[inline]
+    pub(super) fn push(&mut self, ran: RanStep) {
+        self.steps.push(ran.record);
+        self.outputs.push(ran.output);
+    }
+
     /// Records the end of a phase, if the call has spans.
     pub(super) fn note(&mut self, phase: Phase) {
         if let Some(traced) = &mut self.traced {
@@ -109,7 +117,7 @@ impl Record {
     }
 
     /// Ends the call with a failure: picks the reply for it.
-    pub(super) fn fail(&mut self, error: Arc<CallError>, route: Option<&Route>, env: CallEnv<'_>) {
+    pub(super) fn fail(&mut self, error: Arc<CallError>, route: Option<&Route>, env: &CallEnv<'_>) {
         self.note_failed(&error);
         let failure = FailureReply::on(&error, route, &self.scope(env.now), env);
         self.case = failure.case;
@@ -145,7 +153,7 @@ impl Record {
         kind: FailureKind,
         reply: Reply,
         route: Option<&Route>,
-        env: CallEnv<'_>,
+        env: &CallEnv<'_>,
     ) {
         let error = Arc::new(CallError::Declared { case, kind });
         if reply.text.is_none() && reply.data.is_none() {

@@ -69,13 +69,22 @@ impl StepRecord {
     }
 }
 
+/// A step that ran, or was skipped.
+#[derive(Default)]
+pub(super) struct RanStep {
+    pub(super) record: StepRecord,
+    pub(super) output: StepOutput,
+}
+
 /// A step and everything needed to run it.
 #[derive(Clone, Copy)]
 pub(super) struct StepRun<'a> {
     pub(super) step: &'a Step,
     pub(super) route: &'a Route,
     pub(super) scope: Scope<'a>,
-    pub(super) env: CallEnv<'a>,
+    pub(super) env: &'a CallEnv<'a>,
+    /// When it must have ended.
+    pub(super) deadline: Instant,
 }
 
 impl StepRun<'_> {
@@ -114,7 +123,7 @@ impl StepRun<'_> {
         let spans = AttemptSpans::new(self.env.traced.map(|traced| &traced.link), &request);
         let options = DeliveryOptions {
             transport: self.env.transport,
-            deadline: self.env.deadline,
+            deadline: self.deadline,
             safe,
             repeatable: safe || self.route.idempotency_key.is_some(),
             // A request with a fallback does not continue past the deadline, nor one that will be retried anyway.

@@ -85,7 +85,7 @@ fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &
             caller: &NoCaller,
             state: None,
         };
-        let record = flow::answer(call, validation, route, env).now_or_never().expect("nothing in it waits");
+        let record = flow::answer(call, validation, route, &env).now_or_never().expect("nothing in it waits");
         assert!(record.error.is_none(), "{:?}", record.error);
         outcomes.push(record.outcome);
     }

@@ -123,7 +123,7 @@ impl InProcess {
             caller: &NoCaller,
             state: None,
         };
-        *flow::answer(call, validation, route, env).await
+        *flow::answer(call, validation, route, &env).await
     }
 }
 

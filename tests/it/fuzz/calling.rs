@@ -56,7 +56,7 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         caller: &NoCaller,
         state: None,
     };
-    let record = RUNTIME.with(|runtime| runtime.block_on(flow::answer(call, validation, route, env)));
+    let record = RUNTIME.with(|runtime| runtime.block_on(flow::answer(call, validation, route, &env)));
     // The runtime would catch a panic of the task, so rethrow it.
     assert!(!matches!(record.error.as_deref(), Some(CallError::Panicked)), "{record:?}");
     let answer = encoder.encode(vec![record.outcome.clone()]).body;
