@@ -1,5 +1,6 @@
 //! The listener for platforms: a request is authenticated, read and decoded, and dispatch runs its calls.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -7,12 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use percent_encoding::percent_decode_str;
 use tokio::task::yield_now;
+use tokio::time::timeout;
 use url::form_urlencoded;
 
 use crate::dispatch::{Batch, Dispatcher, Handled, handle, poll_caught};
@@ -65,24 +68,31 @@ impl Endpoint for Platforms {
 }
 
 async fn answer<B: InboundBody>(app: App, peer: Peer, request: Request<B>) -> Response<AnswerBody> {
-    // A path that is not that of an endpoint is one of a platform that is not served.
-    let (name, function) = names(request.uri().path()).unwrap_or((request.uri().path(), None));
-    // A name that is not UTF-8 decodes to one that no platform or route has.
-    let name = percent_decode_str(name).decode_utf8_lossy();
-    let function = function.map(|function| percent_decode_str(function).decode_utf8_lossy().into_owned());
-    let (name, method) = (name.into_owned(), request.method().clone());
+    let (Parts { method, uri, version, headers, .. }, body) = request.into_parts();
     let running = app.dispatcher.live.running();
-    let client = client(peer.0.ip(), request.headers(), &running.plan.server.trusted_proxies);
+    let client = client(peer.0.ip(), &headers, &running.plan.server.trusted_proxies);
     let received = Received {
         dispatcher: &app.dispatcher,
         unrouted: &app.unrouted,
         running: &running,
         client,
+        version,
         arrived: Instant::now(),
     };
-    // Without this, a panic would close the connection without a response.
-    let mut answering = pin!(received.answer(&name, function, request));
-    let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
+    let mut inbound = Inbound {
+        method,
+        uri,
+        function: None,
+        query: Vec::new(),
+        headers,
+        body: Bytes::new(),
+        received_at: 0,
+    };
+    let answered = {
+        // Without this, a panic would close the connection without a response.
+        let mut answering = pin!(received.answer(&mut inbound, body));
+        poll_fn(|context| poll_caught(answering.as_mut(), context)).await
+    };
     // The calls that are ready now are all computed before their responses are sent, one after the other. A client that
     // has several of them wakes up once. See the same line in `upstream/http.rs`.
     yield_now().await;
@@ -90,10 +100,25 @@ async fn answer<B: InboundBody>(app: App, peer: Peer, request: Request<B>) -> Re
         Ok(response) => response,
         Err(refusal) => {
             app.rejected.count(&refusal);
+            let (name, method) = (platform_name(&inbound.uri), &inbound.method);
             tracing::warn!(platform = %shown_name(&name), %method, %client, "rejected: {refusal}");
             refusal.into_response()
         }
     }
+}
+
+/// The name of the platform that a request is for.
+fn platform_name(uri: &Uri) -> Cow<'_, str> {
+    // A path that is not that of an endpoint is one of a platform that is not served.
+    let name = names(uri.path()).map_or(uri.path(), |(name, _)| name);
+    // A name that is not UTF-8 decodes to one that no platform or route has.
+    percent_decode_str(name).decode_utf8_lossy()
+}
+
+/// The function that a request names in its path.
+fn function_name(uri: &Uri) -> Option<String> {
+    let (_, function) = names(uri.path())?;
+    Some(percent_decode_str(function?).decode_utf8_lossy().into_owned())
 }
 
 /// The platform and the function in a path, still percent-encoded; `None` if the path is not that of an endpoint.
@@ -118,6 +143,7 @@ struct Received<'a> {
     unrouted: &'a UnroutedRequests,
     running: &'a Arc<Running>,
     client: IpAddr,
+    version: Version,
     arrived: Instant,
 }
 
@@ -125,18 +151,18 @@ impl Received<'_> {
     /// Authenticates, reads and decodes a request, and dispatches its calls.
     async fn answer(
         &self,
-        name: &str,
-        function: Option<String>,
-        request: Request<impl InboundBody>,
+        inbound: &mut Inbound,
+        body: impl InboundBody,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        if !is_clear(request.version(), request.headers()) {
+        if !is_clear(self.version, &inbound.headers) {
             return Err(Refusal::Unclear);
         }
-        let served = self.running.plan.served(name).ok_or(Refusal::NotServed)?;
-        let inbound = self.authenticated(served, function, request).await?;
+        let served = self.running.plan.served(&platform_name(&inbound.uri)).ok_or(Refusal::NotServed)?;
+        inbound.function = function_name(&inbound.uri);
+        inbound.body = self.authenticated(served, inbound, body).await?;
         let functions = FunctionsFor::new(&self.running.plan, served.platform.name());
         let decoded = run_blocking_if_large(inbound.body.len(), || {
-            served.platform.decode(&inbound, &served.settings, &functions)
+            served.platform.decode(inbound, &served.settings, &functions)
         });
         let decoded = match decoded {
             Ok(decoded) => decoded,
@@ -147,6 +173,7 @@ impl Received<'_> {
         };
         if let Some(reason) = Unrouted::of(&decoded, &self.running.plan, served.platform.name()) {
             self.unrouted.count(&reason);
+            let name = served.platform.name();
             tracing::info!(platform = name, client = %self.client, "answered without a call: {reason}");
         }
         let batch = Batch {
@@ -169,49 +196,47 @@ impl Received<'_> {
     async fn authenticated(
         &self,
         served: &Served,
-        function: Option<String>,
-        request: Request<impl InboundBody>,
-    ) -> Result<Inbound, Refusal> {
-        if !served.platform.any_method() && request.method() != Method::POST {
+        inbound: &mut Inbound,
+        body: impl InboundBody,
+    ) -> Result<Bytes, Refusal> {
+        if !served.platform.any_method() && inbound.method != Method::POST {
             return Err(Refusal::WrongMethod);
         }
-        if served.auth.is_none() && is_foreign(request.headers()) {
+        if served.auth.is_none() && is_foreign(&inbound.headers) {
             return Err(Refusal::CrossSite);
         }
         let public_url = self.running.plan.server.public_url.as_ref();
-        if served.auth.is_none() && !is_for_here(request.headers(), public_url) {
+        if served.auth.is_none() && !is_for_here(&inbound.headers, public_url) {
             return Err(Refusal::OtherHost);
         }
-        let received_at = seconds(SystemTime::now());
-        let (head, body) = request.into_parts();
+        inbound.received_at = seconds(SystemTime::now());
         // If the login does not cover the body, check it before reading the body.
         if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
-            log_in(served, &head, &[], received_at)?;
+            log_in(served, inbound, &[])?;
         }
         let most = self.running.plan.server.max_body;
         let turn_ends = (tokio::time::Instant::now() + TURN_TIMEOUT).into_std();
-        let (body, receiving) = read(body, &head.headers, most, turn_ends).await?;
+        let (body, receiving) = read(body, &inbound.headers, most, turn_ends).await?;
         if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
-            log_in(served, &head, &body, received_at)?;
+            log_in(served, inbound, &body)?;
         }
-        let body = match receiving {
+        let query = inbound.uri.query().unwrap_or_default();
+        inbound.query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        match receiving {
             Some(receiving) => receiving
                 .hold(body, memory::Use::Converted, Some(turn_ends))
                 .await
-                .map_err(|NoRoom| Refusal::NoRoom)?,
-            None => body,
-        };
-        let query = head.uri.query().unwrap_or_default();
-        let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let Parts { method, uri, headers, .. } = head;
-        Ok(Inbound { method, uri, function, query, headers, body, received_at })
+                .map_err(|NoRoom| Refusal::NoRoom),
+            None => Ok(body),
+        }
     }
 }
 
-fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Result<(), Refusal> {
+fn log_in(served: &Served, inbound: &Inbound, body: &[u8]) -> Result<(), Refusal> {
     let Some(auth) = &served.auth else { return Ok(()) };
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    auth.verify(&Login { method: &head.method, headers: &head.headers, target, body, received_at })
+    let Inbound { method, uri, headers, received_at, .. } = inbound;
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    auth.verify(&Login { method, headers, target, body, received_at: *received_at })
         .map_err(|bad| Refusal::BadLogin { bad, challenge: auth.challenge() })
 }
 
@@ -231,7 +256,12 @@ async fn read(
         return Err(Refusal::TooLarge(most));
     }
     let room = Room { most, announced: announced.unwrap_or(most), turn_ends };
-    tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, room)).await.unwrap_or(Err(Refusal::BodyTimeout))
+    let mut collecting = pin!(collect(&mut body, room));
+    // Most bodies have arrived already, and need no timer.
+    if let Some(read) = collecting.as_mut().now_or_never() {
+        return read;
+    }
+    timeout(BODY_TIMEOUT, collecting).await.unwrap_or(Err(Refusal::BodyTimeout))
 }
 
 /// The room for a body.
