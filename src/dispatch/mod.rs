@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use crate::call::{Call, Outcome};
 use crate::flow::{Cache, Traced};
+use crate::in_place::boxed;
 use crate::json::SharedValue;
 use crate::live::{Live, Running};
 use crate::observe::Observers;
@@ -116,11 +117,11 @@ impl std::fmt::Debug for Dispatcher {
 }
 
 impl Batch<'_> {
-    fn task(&self, mut call: Call, budget: Duration) -> Task {
+    fn task(&self, mut call: Call, budget: Duration) -> Box<Task> {
         call.context.headers = self.headers.clone();
         let share = self.running.plan.traces.as_ref().map(|traces| traces.sample);
         let link = Link::of(self.parent.clone(), share);
-        Task {
+        boxed(|| Task {
             dispatcher: Arc::clone(self.dispatcher),
             running: Arc::clone(self.running),
             platform: self.served.platform,
@@ -129,7 +130,7 @@ impl Batch<'_> {
             validation: None,
             deadline: self.arrived + budget,
             traced: link.map(|link| Traced::decoded(link, self.arrived)),
-        }
+        })
     }
 }
 

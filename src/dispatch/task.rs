@@ -1,6 +1,7 @@
 //! One call, from its route to its reply. It is run by the task that waits for the reply. If the client disconnects, a
 //! non-idempotent request is not stopped half-way, and a panic ends only this call.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn, ready};
 use std::net::IpAddr;
 use std::pin::pin;
@@ -37,7 +38,7 @@ use super::shared_dedup::SharedLead;
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Runs a call whose answer is a stream, and returns the pieces of the body as they are produced.
-pub(super) fn stream(task: Task, mut encoder: Box<dyn EncodeStream>) -> mpsc::UnboundedReceiver<Bytes> {
+pub(super) fn stream(task: Box<Task>, mut encoder: Box<dyn EncodeStream>) -> mpsc::UnboundedReceiver<Bytes> {
     let (sender, mut announced) = mpsc::unbounded_channel();
     let (pieces, received) = mpsc::unbounded_channel::<Bytes>();
     tokio::spawn(async move {
@@ -73,7 +74,7 @@ pub(super) enum AnnounceTo {
     Channel(mpsc::UnboundedSender<Vec<ReplyExtension>>),
 }
 
-/// A call, with everything needed to run it.
+/// A call, with everything needed to run it. It is boxed, because it passes through several functions.
 pub(super) struct Task {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) running: Arc<Running>,
@@ -90,19 +91,19 @@ pub(super) struct Task {
 
 impl Task {
     /// Answers a call by its function's route.
-    pub(super) fn answer(self, announce_to: AnnounceTo) -> impl Future<Output = Outcome> + Send {
+    pub(super) fn answer(self: Box<Self>, announce_to: AnnounceTo) -> impl Future<Output = Outcome> + Send {
         let route = self.running.plan.route(&self.call.context.function, self.platform.name()).cloned();
         self.run(route, announce_to)
     }
 
     /// Answers an event by its entry `name`; `None` if the table has no such entry.
-    pub(super) fn answer_event(self, name: &str) -> impl Future<Output = Option<Outcome>> + Send {
+    pub(super) fn answer_event(self: Box<Self>, name: &str) -> impl Future<Output = Option<Outcome>> + Send {
         let entry = self.running.plan.event(self.platform.name(), name).cloned();
         OptionFuture::from(entry.map(|entry| self.run(Some(entry), AnnounceTo::Nobody)))
     }
 
     fn run(
-        mut self,
+        mut self: Box<Self>,
         route: Option<Arc<Route>>,
         announce_to: AnnounceTo,
     ) -> impl Future<Output = Outcome> + Send {
@@ -115,7 +116,12 @@ impl Task {
     }
 
     /// Runs a call that may change something. However often the platform retries it, it runs once.
-    async fn run_once(self, route: Option<Arc<Route>>, key: CallKey, announce_to: AnnounceTo) -> Outcome {
+    async fn run_once(
+        self: Box<Self>,
+        route: Option<Arc<Route>>,
+        key: CallKey,
+        announce_to: AnnounceTo,
+    ) -> Outcome {
         let claiming = Claiming {
             dispatcher: &self.dispatcher,
             plan: &self.running.plan,
@@ -138,7 +144,7 @@ impl Task {
     }
 
     /// Answers a call that fails without running.
-    fn fail_without_running(self, route: Option<&Arc<Route>>, error: CallError) -> Outcome {
+    fn fail_without_running(self: Box<Self>, route: Option<&Arc<Route>>, error: CallError) -> Outcome {
         let now = now();
         let env = CallEnv {
             plan: &self.running.plan,
@@ -160,7 +166,7 @@ impl Task {
 
     /// Starts the call and waits for its reply. The work is boxed immediately, because moving a large future copies it.
     fn start(
-        self,
+        self: Box<Self>,
         route: Option<Arc<Route>>,
         key: CallKey,
         leading: Vec<Leading>,
@@ -185,12 +191,9 @@ impl Task {
             dispatcher: Arc::clone(&self.dispatcher),
             running: Arc::clone(&self.running),
             client: self.client,
-            log_context: Context {
-                platform: context.platform,
-                function: context.function.clone(),
-                conversation: context.conversation.clone(),
-                ..Context::default()
-            },
+            platform: context.platform,
+            function: context.function.clone(),
+            conversation: context.conversation.clone(),
             started: Instant::now(),
             announce_to,
             late: Mutex::default(),
@@ -202,30 +205,30 @@ impl Task {
 
     /// The call itself, up to its line in the log.
     async fn work(
-        self,
+        self: Box<Self>,
         route: Option<Arc<Route>>,
         key: CallKey,
         leading: Vec<Leading>,
         pending: Arc<PendingReply>,
     ) -> Outcome {
-        let Self { dispatcher, running, platform, client, call, validation, deadline, traced } = self;
+        let (dispatcher, running) = (&*self.dispatcher, &*self.running);
         let now = now();
         let needs_state = route.as_ref().is_some_and(|route| route.state.is_needed());
         let state = needs_state.then(|| dispatcher.state.access(&running.plan)).flatten();
         let env = CallEnv {
             plan: &running.plan,
             resources: &running.resources,
-            platform,
+            platform: self.platform,
             transport: &*dispatcher.transport,
-            deadline,
+            deadline: self.deadline,
             now: &now,
             key,
             cache: &dispatcher.cache,
-            traced: traced.as_ref(),
+            traced: self.traced.as_ref(),
             caller: &*pending,
             state: state.as_ref(),
         };
-        let mut answering = pin!(flow::answer(call, validation, route.as_deref(), &env));
+        let mut answering = pin!(flow::answer(self.call, self.validation, route.as_deref(), &env));
         let mut renewing = pending.renew_leases();
         let answered = poll_fn(|context| {
             if let Some(renewing) = &mut renewing {
@@ -235,13 +238,12 @@ impl Task {
         })
         .await;
         let record = answered.unwrap_or_else(|Panicked| {
-            let call =
-                Call { args: GivenArguments::Unreadable, context: Box::new(pending.log_context.clone()) };
-            Record::panicked(call, pending.started.elapsed(), traced.as_ref())
+            let call = Call { args: GivenArguments::Unreadable, context: Box::new(pending.log_context()) };
+            Record::panicked(call, pending.started.elapsed(), self.traced.as_ref())
         });
         dispatcher.state.note_call(&record);
         let finality = [true, false].map(|by_id| record.is_final(route.as_deref(), by_id));
-        let (plan, id) = (&running.plan, pending.record_id.get().copied());
+        let (plan, client, id) = (&running.plan, self.client, pending.record_id.get().copied());
         let outcome = dispatcher.observers.note(Ended { record, plan, route: route.as_ref(), client, id });
         let permit = pending.permit.lock().take();
         settle_ended(leading, &outcome, finality, permit);
@@ -275,8 +277,9 @@ struct PendingReply {
     dispatcher: Arc<Dispatcher>,
     running: Arc<Running>,
     client: IpAddr,
-    /// The context that the log shows.
-    log_context: Context,
+    platform: &'static str,
+    function: String,
+    conversation: Option<String>,
     started: Instant,
     announce_to: AnnounceTo,
     /// The late reply, if the deadline passes first.
@@ -290,6 +293,16 @@ struct PendingReply {
 }
 
 impl PendingReply {
+    /// The part of the call's context that the log shows.
+    fn log_context(&self) -> Context {
+        Context {
+            platform: self.platform,
+            function: self.function.clone(),
+            conversation: self.conversation.clone(),
+            ..Context::default()
+        }
+    }
+
     /// Renews the leases of the call for as long as it is polled; `None` if it has none.
     fn renew_leases(self: &Arc<Self>) -> Option<BoxFuture<'static, ()>> {
         if self.shared.is_empty() {
@@ -321,7 +334,7 @@ impl Caller for PendingReply {
         let plan = &self.running.plan;
         let id = || *self.record_id.get_or_init(|| self.dispatcher.observers.history.next_id());
         let replied = LateCall {
-            context: &self.log_context,
+            context: &self.log_context(),
             client: self.client,
             after: self.started.elapsed(),
             id: (plan.server.records > 0).then(id),
@@ -341,8 +354,20 @@ fn built_in_outcome(kind: FailureKind) -> Outcome {
     Outcome::failed(kind, Reply::text(kind.built_in_text()))
 }
 
+thread_local! {
+    /// The latest second in which a call began, and its text. Writing the text takes longer than copying it.
+    static LAST_SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+}
+
+/// The current second, in RFC 3339.
 fn now() -> String {
-    format!("{:.0}", Timestamp::now())
+    let now = Timestamp::now();
+    LAST_SECOND.with_borrow_mut(|(second, text)| {
+        if *second != now.as_second() {
+            (*second, *text) = (now.as_second(), format!("{now:.0}"));
+        }
+        text.clone()
+    })
 }
 
 #[cfg(test)]
@@ -394,15 +419,17 @@ pub(crate) mod tests {
             conversation: Some("c-7".to_owned()),
             ..Context::default()
         };
-        let task = |platform: &'static dyn Platform| Task {
-            dispatcher: Arc::clone(&dispatcher),
-            running: dispatcher.live.running(),
-            platform,
-            client: [192, 0, 2, 9].into(),
-            call: Call { args: serde_json::json!({}).into(), context: Box::new(context.clone()) },
-            validation: None,
-            deadline: Instant::now() + Duration::from_secs(60),
-            traced: None,
+        let task = |platform: &'static dyn Platform| {
+            Box::new(Task {
+                dispatcher: Arc::clone(&dispatcher),
+                running: dispatcher.live.running(),
+                platform,
+                client: [192, 0, 2, 9].into(),
+                call: Call { args: serde_json::json!({}).into(), context: Box::new(context.clone()) },
+                validation: None,
+                deadline: Instant::now() + Duration::from_secs(60),
+                traced: None,
+            })
         };
         let outcome = task(&Panicking).answer(AnnounceTo::Nobody).await;
         assert_eq!(outcome.failure, Some(FailureKind::BadResponse));
