@@ -46,9 +46,26 @@ pub(super) fn form(inbound: &Inbound) -> Option<SharedValue> {
     Some(fields(&parsed))
 }
 
+/// The values of several keys of an object, found in one pass.
+pub(super) fn members<'v, const N: usize>(
+    object: ValueRef<'v>,
+    keys: [&str; N],
+) -> [Option<ValueRef<'v>>; N] {
+    let mut found = [None; N];
+    for (key, value) in object.entries() {
+        if let Some(at) = keys.iter().position(|known| *known == key) {
+            found[at] = Some(value);
+        }
+    }
+    found
+}
+
 /// The function that a body names at `key`; `None` if the name is absent, null or empty.
-pub(super) fn function_name<'v>(body: ValueRef<'v>, key: &str) -> Result<Option<Cow<'v, str>>, BadRequest> {
-    let Some(name) = body.get(key).filter(|name| !name.is_null()) else { return Ok(None) };
+pub(super) fn function_name<'v>(
+    name: Option<ValueRef<'v>>,
+    key: &str,
+) -> Result<Option<Cow<'v, str>>, BadRequest> {
+    let Some(name) = name.filter(|name| !name.is_null()) else { return Ok(None) };
     match name.as_str() {
         Some(name) => Ok(Some(name).filter(|name| !name.is_empty())),
         None => Err(BadRequest::new(format!("`{key}` is not a string"))),

@@ -178,7 +178,7 @@ impl DailyBotsRequest {
     fn read(in_url: Option<&str>, fields: SharedValue) -> Result<Self, BadRequest> {
         let body = fields.get();
         let given = |key: &str| body.get(key).filter(|value| !value.is_null());
-        let in_fields = payload::function_name(body, FUNCTION_NAME)?;
+        let in_fields = payload::function_name(body.get(FUNCTION_NAME), FUNCTION_NAME)?;
         let function = match (in_url.filter(|name| !name.is_empty()), in_fields.as_deref()) {
             (Some(in_url), Some(in_fields)) if in_url != in_fields => {
                 return Err(BadRequest::new(

@@ -50,9 +50,6 @@ static EVENTS: [EventKind; 3] = [
     EventKind { name: "hangup_hook", deadline: None, answered: true },
 ];
 
-/// The keys of the caller's number in requests of voice agents, Bedrock agents and conversation reports.
-const CALLER: &[&str] = &["caller_id_num", "caller_id", "caller_id_number"];
-
 /// The rule of the servers in SignalWire's SDKs.
 const FUNCTION_NAMES: NameRule = NameRule {
     punctuation: "_",
@@ -141,7 +138,8 @@ impl Platform for Swaig {
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest> {
         let body = payload::object(&inbound.body)?;
-        let function = match request_kind(inbound, body.get())? {
+        let parts = Parts::of(body.get());
+        let function = match request_kind(inbound, body.get(), &parts)? {
             SwaigRequest::Function(function) => function,
             SwaigRequest::Signature => {
                 let url = functions.endpoint().url;
@@ -158,9 +156,9 @@ impl Platform for Swaig {
         if LIFECYCLE.contains(&function.as_str()) && functions.arguments(&function).is_none() {
             return Ok(event(&function, body));
         }
-        let caller = Caller::of(body.get());
-        let args = arguments(&body);
-        let context = envelope(function, body);
+        let caller = Caller::of(&parts);
+        let args = arguments(&body, parts.argument);
+        let context = envelope(function, &body, &parts);
         Ok(Decoded::Calls(vec![Call { args, context: Box::new(context) }], Box::new(OneAnswer { caller })))
     }
 
@@ -198,6 +196,41 @@ impl Platform for Swaig {
     }
 }
 
+/// The parts of a body that a call consists of, found in one pass.
+struct Parts<'b> {
+    function: Option<ValueRef<'b>>,
+    argument: Option<ValueRef<'b>>,
+    content_type: Option<ValueRef<'b>>,
+    channel_data: Option<ValueRef<'b>>,
+    call_id: Option<ValueRef<'b>>,
+    meta_data: Option<ValueRef<'b>>,
+    global_data: Option<ValueRef<'b>>,
+    /// The caller's number: in requests of voice agents, Bedrock agents and conversation reports.
+    callers: [Option<ValueRef<'b>>; 3],
+}
+
+impl<'b> Parts<'b> {
+    fn of(body: ValueRef<'b>) -> Self {
+        let [function, argument, content_type, channel_data, call_id, meta_data, global_data, callers @ ..] =
+            payload::members(
+                body,
+                [
+                    "function",
+                    "argument",
+                    "content_type",
+                    "channel_data",
+                    "call_id",
+                    "meta_data",
+                    "global_data",
+                    "caller_id_num",
+                    "caller_id",
+                    "caller_id_number",
+                ],
+            );
+        Self { function, argument, content_type, channel_data, call_id, meta_data, global_data, callers }
+    }
+}
+
 /// The kind of a request.
 enum SwaigRequest {
     /// A tool call, or a message in the form of one.
@@ -211,15 +244,18 @@ enum SwaigRequest {
 /// The kind of a request, from the function in the URL or the body, or from `action`.
 ///
 /// Bedrock's tool calls have an `action` too, so it counts only if nothing else in the body indicates a call.
-fn request_kind(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadRequest> {
-    match (&inbound.function, payload::function_name(body, "function")?) {
+fn request_kind(
+    inbound: &Inbound,
+    body: ValueRef<'_>,
+    parts: &Parts<'_>,
+) -> Result<SwaigRequest, BadRequest> {
+    match (&inbound.function, payload::function_name(parts.function, "function")?) {
         (Some(in_url), Some(in_body)) if in_url != in_body.as_ref() => {
             Err(BadRequest::new("the function name in the body differs from the one in the URL"))
         }
         (_, Some(name)) => Ok(SwaigRequest::Function(name.into_owned())),
         (in_url, None) => {
-            let action =
-                body.get("action").and_then(ValueRef::as_str).filter(|_| body.get("argument").is_none());
+            let action = body.get("action").and_then(ValueRef::as_str).filter(|_| parts.argument.is_none());
             match (action.as_deref(), in_url) {
                 (Some(GET_SIGNATURE), _) => Ok(SwaigRequest::Signature),
                 (Some(action), _) if POST_PROMPT.contains(&action) => Ok(SwaigRequest::PostPrompt),
@@ -231,16 +267,16 @@ fn request_kind(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, B
 }
 
 /// The envelope of a request, which templates see as `call.*`.
-fn envelope(function: String, body: SharedValue) -> Context {
-    let root = body.get();
-    let part = |key: &str| root.get(key).map(|part| body.keep(part)).unwrap_or_default();
+fn envelope(function: String, body: &SharedValue, parts: &Parts<'_>) -> Context {
+    let text = |part: ValueRef<'_>| payload::text_at(part, &[]);
+    let kept = |part: Option<ValueRef<'_>>| part.map(|part| body.keep(part)).unwrap_or_default();
     Context {
         platform: NAME,
         function,
-        conversation: payload::text_at(root, &["call_id"]),
-        caller: CALLER.iter().find_map(|key| payload::text_at(root, &[key])),
-        metadata: part("meta_data"),
-        global: part("global_data"),
+        conversation: parts.call_id.and_then(text),
+        caller: parts.callers.into_iter().flatten().find_map(text),
+        metadata: kept(parts.meta_data),
+        global: kept(parts.global_data),
         raw: body.clone(),
         ..Context::default()
     }
@@ -251,7 +287,8 @@ fn event(name: &str, body: SharedValue) -> Decoded {
     match EVENTS.iter().find(|kind| kind.name == name) {
         Some(kind) => {
             let payload = body.clone();
-            let context = Context { event: payload, ..envelope(name.to_owned(), body) };
+            let parts = Parts::of(body.get());
+            let context = Context { event: payload, ..envelope(name.to_owned(), &body, &parts) };
             let call = Call { args: payload::no_arguments(), context: Box::new(context) };
             Decoded::Event(Box::new(Event { kind, call, neutral: neutral() }))
         }
@@ -262,8 +299,7 @@ fn event(name: &str, body: SharedValue) -> Decoded {
 /// Reads the arguments as the SDKs' servers do: the platform's parsed object first, then the model's raw text, then a
 /// flat object.
 /// What the platform parsed may itself be texts of JSON.
-fn arguments(body: &SharedValue) -> GivenArguments {
-    let argument = body.get().get("argument");
+fn arguments(body: &SharedValue, argument: Option<ValueRef<'_>>) -> GivenArguments {
     let is_object = |value: &ValueRef<'_>| value.kind() == Kind::Object;
     let parsed = argument.and_then(|argument| argument.get("parsed"));
     let object = parsed.and_then(|parsed| match parsed.kind() {
@@ -305,10 +341,10 @@ enum Caller {
 }
 
 impl Caller {
-    fn of(body: ValueRef<'_>) -> Self {
-        match body.get("content_type").and_then(ValueRef::as_str).as_deref() {
+    fn of(parts: &Parts<'_>) -> Self {
+        match parts.content_type.and_then(ValueRef::as_str).as_deref() {
             Some("text/swaig") => Self::Agent,
-            None if body.get("channel_data").is_none() => Self::Unnamed,
+            None if parts.channel_data.is_none() => Self::Unnamed,
             _ => Self::Closed,
         }
     }
@@ -547,7 +583,7 @@ mod tests {
             (json!({"function": "f", "channel_data": {"call_id": "a"}}), Caller::Closed),
         ] {
             let body = payload::object(&Bytes::from(body.to_string())).unwrap();
-            assert_eq!(Caller::of(body.get()), caller);
+            assert_eq!(Caller::of(&Parts::of(body.get())), caller);
         }
     }
 
