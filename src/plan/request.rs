@@ -3,7 +3,7 @@
 mod body;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use percent_encoding::percent_decode_str;
+use percent_encoding::percent_decode;
 use serde_json::Value;
 use thiserror::Error;
 use url::Url;
@@ -239,20 +239,21 @@ impl RequestTemplate {
 
 /// Whether every parser of URLs reads this path as it is, without a segment that leads elsewhere.
 fn is_confined(path: &str) -> bool {
-    let is = |segment: &str, dots: &[u8]| percent_decode_str(segment).eq(dots.iter().copied());
+    let is = |segment: &[u8], dots: &[u8]| percent_decode(segment).eq(dots.iter().copied());
     let is_dots =
-        |segment: &str| segment.starts_with(['.', '%']) && (is(segment, b".") || is(segment, b".."));
-    path.bytes().all(is_of_path) && !path.split('/').any(is_dots)
+        |segment: &[u8]| matches!(segment, [b'.' | b'%', ..]) && (is(segment, b".") || is(segment, b".."));
+    path.bytes().all(is_of_path) && !path.as_bytes().split(|byte| *byte == b'/').any(is_dots)
 }
 
 /// Whether a path may contain this character, which no parser then changes.
 fn is_of_path(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"?#\\\"<>^`{}|".contains(&byte)
+    byte.is_ascii_graphic()
+        && !matches!(byte, b'?' | b'#' | b'\\' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'}' | b'|')
 }
 
 /// Whether a query may contain this character, which no parser then changes.
 fn is_of_query(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"#'\"<>".contains(&byte)
+    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\'' | b'"' | b'<' | b'>')
 }
 
 fn too_large(part: &str) -> RequestError {
