@@ -8,6 +8,7 @@ use tokio::time::timeout_at;
 
 use crate::call::Outcome;
 use crate::flow::{CallError, CallKey, Identity};
+use crate::in_place::pinned;
 use crate::plan::{Plan, Route};
 use crate::single_flight::{FlightLookup, Lead, Retention};
 
@@ -112,7 +113,8 @@ impl Claiming<'_> {
         let state = self.plan.shares_deduplication().then(|| slot.access(self.plan)).flatten();
         let Some(state) = state else { return SharedClaim::Leads(None) };
         let is_sensitive = self.route.is_some_and(|route| route.state.sensitive);
-        shared_dedup::claim(slot, state.store, identity, self.deadline, is_sensitive).await
+        // On the heap, to keep the future of calls without a store small.
+        pinned(|| shared_dedup::claim(slot, state.store, identity, self.deadline, is_sensitive)).await
     }
 }
 

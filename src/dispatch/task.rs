@@ -451,6 +451,24 @@ pub(crate) mod tests {
         assert_eq!(task(http).answer(AnnounceTo::Nobody).await.reply.text.as_deref(), Some("Hello."));
     }
 
+    #[test]
+    fn the_future_of_a_call_with_an_id_is_small() {
+        let dispatcher =
+            Dispatcher::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |_| {});
+        let task = Task {
+            running: dispatcher.live.running(),
+            dispatcher,
+            platform: crate::platform::find("http").unwrap(),
+            client: [192, 0, 2, 9].into(),
+            call: Call { args: GivenArguments::Unreadable, context: Box::default() },
+            validation: None,
+            deadline: Instant::now(),
+            traced: None,
+        };
+        // Each such call builds it, whether or not there is a `[state]`.
+        assert!(size_of_val(&task.run_once(None, CallKey::unique(), AnnounceTo::Nobody)) <= 4096);
+    }
+
     struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
     impl std::io::Write for CapturedLog {
