@@ -32,6 +32,7 @@
 //! | `fingerprint` | SHA-256 over length-prefixed parts |
 //! | `percent` | percent-encoding of values in URLs |
 //! | [`traceparent`] | the trace context of a call |
+//! | `utc` | times as text |
 //! | `in_place` | large values on the heap, built where they stay |
 //! | [`guard`] | breaks up character pairs that a platform would expand in a value |
 //! | [`memory`] | budgets for the memory of large bodies |
@@ -85,5 +86,6 @@ pub mod secret;
 pub mod single_flight;
 pub mod state;
 pub mod traceparent;
+mod utc;
 
 pub mod demo;

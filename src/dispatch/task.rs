@@ -1,7 +1,6 @@
 //! One call, from its route to its reply. It is run by the task that waits for the reply. If the client disconnects, a
 //! non-idempotent request is not stopped half-way, and a panic ends only this call.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn, ready};
 use std::net::IpAddr;
 use std::pin::pin;
@@ -26,6 +25,7 @@ use crate::observe::record_id::RecordId;
 use crate::plan::Route;
 use crate::plan::arguments::Validation;
 use crate::platform::{EncodeStream, Platform};
+use crate::utc;
 
 use super::Dispatcher;
 use super::claims::{Claimed, Claiming, Leading, settle_ended};
@@ -177,14 +177,21 @@ impl Task {
             return Either::Left(ready(self.fail_without_running(route.as_ref(), CallError::Busy)));
         };
         // With a short deadline, the margin is a third of the budget. A sixth is then half the margin.
-        let time = self.deadline.saturating_duration_since(Instant::now());
+        let started = Instant::now();
+        let time = self.deadline.saturating_duration_since(started);
         let latest = self.deadline + GRACE.min(time / 6);
-        let pending = Arc::new(self.pending_reply(announce_to, permit, &leading));
+        let pending = Arc::new(self.pending_reply(started, announce_to, permit, &leading));
         let work = pinned(|| self.work(route, key, leading, Arc::clone(&pending)));
         Either::Right(attend(InFlight::new(work), pending, latest))
     }
 
-    fn pending_reply(&self, announce_to: AnnounceTo, permit: Permit, leading: &[Leading]) -> PendingReply {
+    fn pending_reply(
+        &self,
+        started: Instant,
+        announce_to: AnnounceTo,
+        permit: Permit,
+        leading: &[Leading],
+    ) -> PendingReply {
         let shared = leading.iter().filter_map(|leading| leading.shared.clone()).collect();
         let context = &self.call.context;
         PendingReply {
@@ -194,7 +201,7 @@ impl Task {
             platform: context.platform,
             function: context.function.clone(),
             conversation: context.conversation.clone(),
-            started: Instant::now(),
+            started,
             announce_to,
             late: Mutex::default(),
             permit: Mutex::new(Some(permit)),
@@ -354,26 +361,16 @@ fn built_in_outcome(kind: FailureKind) -> Outcome {
     Outcome::failed(kind, Reply::text(kind.built_in_text()))
 }
 
-thread_local! {
-    /// The latest second in which a call began, and its text. Writing the text takes longer than copying it.
-    static LAST_SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
-}
-
 /// The current second, in RFC 3339.
 fn now() -> String {
-    let now = Timestamp::now();
-    LAST_SECOND.with_borrow_mut(|(second, text)| {
-        if *second != now.as_second() {
-            (*second, *text) = (now.as_second(), format!("{now:.0}"));
-        }
-        text.clone()
-    })
+    utc::seconds(Timestamp::now())
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::guard::ExpansionFilter;
+    use crate::observe::log::captured;
     use crate::platform::{Answer, BadRequest, Decoded, Functions, Inbound, Settings};
 
     /// A platform that panics while it decodes a request, and during a call.
@@ -404,12 +401,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_panic_fails_only_its_call_and_the_log_names_the_call() {
-        let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let kept = Arc::clone(&lines);
-        let log = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || CapturedLog(Arc::clone(&kept)))
-            .finish();
+        let (log, logged) = captured::human();
         let _log = tracing::subscriber::set_default(log);
         let dispatcher =
             Dispatcher::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |_| {});
@@ -435,7 +427,7 @@ pub(crate) mod tests {
         assert_eq!(outcome.failure, Some(FailureKind::BadResponse));
         assert!(outcome.reply.text.as_ref().is_some_and(|text| text.contains("Apologise")));
         assert_eq!(dispatcher.calls.held(), 0);
-        let log = String::from_utf8(lines.lock().clone()).unwrap();
+        let log = logged();
         let line = log.lines().find(|line| line.contains("internal error")).unwrap();
         for part in [
             "say: bad_response after ",
@@ -455,7 +447,7 @@ pub(crate) mod tests {
     fn the_future_of_a_call_with_an_id_is_small() {
         let dispatcher =
             Dispatcher::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |_| {});
-        let task = Task {
+        let task = Box::new(Task {
             running: dispatcher.live.running(),
             dispatcher,
             platform: crate::platform::find("http").unwrap(),
@@ -464,21 +456,8 @@ pub(crate) mod tests {
             validation: None,
             deadline: Instant::now(),
             traced: None,
-        };
+        });
         // Each such call builds it, whether or not there is a `[state]`.
         assert!(size_of_val(&task.run_once(None, CallKey::unique(), AnnounceTo::Nobody)) <= 4096);
-    }
-
-    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for CapturedLog {
-        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(line);
-            Ok(line.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
     }
 }

@@ -27,7 +27,7 @@ pub use self::node::{Kind, Node};
 pub use self::shared::{SharedValue, bytes_of};
 pub use self::text::JsonText;
 pub use self::value::{Entries, Items, ValueRef, to_map};
-pub use self::write::{ObjectWriter, push_escaped, push_string, push_value};
+pub use self::write::{ObjectWriter, escape_from, push_escaped, push_string, push_value};
 
 use self::index::Entry;
 use self::lookup::Lookup;

@@ -109,6 +109,14 @@ pub fn push_escaped(out: &mut String, text: &str) {
     }
 }
 
+/// Escapes the text from `begin` on, as the content of a JSON string.
+pub fn escape_from(out: &mut String, begin: usize) {
+    if plain_end(out.as_bytes(), begin) < out.len() {
+        let text = out.split_off(begin);
+        push_escaped(out, &text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,24 +1,17 @@
 //! Formats log lines: as text for people, or as one JSON object per line. The environment or the running plan decides
 //! which.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
-use serde_json::Value;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::{Format, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing::{Event, Level};
 
-use crate::json::{push_escaped, push_string};
 use crate::live::Live;
 use crate::plan::LogFormat;
 
-/// The field whose value is already JSON.
-const RECORD: &str = "record";
+use super::json_line::JsonLine;
+use super::{human_line, json_line};
 
 /// The format of the log's lines.
 #[derive(Debug, Default)]
@@ -27,13 +20,15 @@ pub(super) struct Lines {
     from_environment: Option<LogFormat>,
     /// Whether the log is written to a terminal.
     is_terminal: bool,
+    /// Whether lines for people have colours.
+    is_coloured: bool,
     /// The running plan, once there is one.
     live: OnceLock<Arc<Live>>,
 }
 
 impl Lines {
-    pub(super) fn new(from_environment: Option<LogFormat>, is_terminal: bool) -> Self {
-        Self { from_environment, is_terminal, live: OnceLock::new() }
+    pub(super) fn new(from_environment: Option<LogFormat>, is_terminal: bool, is_coloured: bool) -> Self {
+        Self { from_environment, is_terminal, is_coloured, live: OnceLock::new() }
     }
 
     /// Uses the format of the running plan from now on.
@@ -53,228 +48,126 @@ impl Lines {
         }
     }
 
+    /// Appends the line of an event.
+    pub(super) fn push(&self, out: &mut String, event: &Event<'_>) -> fmt::Result {
+        if !self.is_json() {
+            return human_line::push(out, event, self.is_coloured);
+        }
+        json_line::push(out, event);
+        Ok(())
+    }
+
     /// Formats text that is not an event, such as the diagnostics of a table.
     pub(super) fn text(&self, level: Level, text: &str) -> String {
-        if self.is_json() { JsonLine::with_message(text).text(level) } else { format!("{text}\n") }
+        if !self.is_json() {
+            return format!("{text}\n");
+        }
+        let mut out = String::new();
+        let mut line = JsonLine::begin(&mut out, level);
+        line.add_message(format_args!("{text}"));
+        line.end();
+        out
     }
 
     /// A warning that lines were lost, and why.
     pub(super) fn lost(&self, lost: u64, why: &str) -> String {
         let message = format!("{lost} log lines could not be written: {why}");
-        if self.is_json() {
-            let mut line = JsonLine::with_message(&message);
-            line.add("lost", lost);
-            return line.text(Level::WARN);
+        if !self.is_json() {
+            return format!("{:.6}  WARN {message} lost={lost}\n", Timestamp::now());
         }
-        format!("{:.6}  WARN {message} lost={lost}\n", Timestamp::now())
-    }
-}
-
-/// Formats the program's events.
-#[derive(Debug)]
-pub(super) struct Events {
-    lines: Arc<Lines>,
-    human: Format,
-}
-
-impl Events {
-    pub(super) fn new(lines: Arc<Lines>) -> Self {
-        Self { lines, human: Format::default().with_target(false) }
-    }
-}
-
-impl<S, N> FormatEvent<S, N> for Events
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut out: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        if !self.lines.is_json() {
-            return self.human.format_event(context, out, event);
-        }
-        let mut line = JsonLine::new();
-        event.record(&mut line);
-        line.write(*event.metadata().level(), &mut out)
-    }
-}
-
-/// A line in JSON. The fields of an event are written in the order in which they are visited.
-#[derive(Debug)]
-struct JsonLine {
-    message: String,
-    /// The other fields as JSON, each after a comma.
-    fields: String,
-    /// The addresses of the listeners, if the line has them.
-    listen: Option<String>,
-    admin: Option<String>,
-}
-
-impl JsonLine {
-    fn new() -> Self {
-        let (message, fields) = (String::with_capacity(128), String::with_capacity(384));
-        Self { message, fields, listen: None, admin: None }
-    }
-
-    fn with_message(message: &str) -> Self {
-        Self { message: message.to_owned(), ..Self::new() }
-    }
-
-    fn text(&self, level: Level) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = self.write(level, &mut text);
-        text
-    }
-
-    fn write(&self, level: Level, out: &mut impl fmt::Write) -> fmt::Result {
-        write!(out, r#"{{"timestamp":"{:.6}","level":"{level}","message":"#, Timestamp::now())?;
-        let mut message = String::with_capacity(self.message.len() + 16);
-        match (&self.listen, &self.admin) {
-            // Scripts that start the proxy look for `listen=` and `admin=` in its output, in either format.
-            (Some(listen), Some(admin)) => {
-                push_string(&mut message, &format!("listen={listen} admin={admin} {}", self.message));
-            }
-            _ => push_string(&mut message, &self.message),
-        }
-        [&message, &self.fields, "}\n"].into_iter().try_for_each(|part| out.write_str(part))
-    }
-
-    /// Adds a field whose value is written as JSON.
-    fn add(&mut self, name: &str, json: impl fmt::Display) {
-        if self.begin(name) {
-            // Writing to a string cannot fail.
-            let _ = write!(self.fields, "{json}");
-        }
-    }
-
-    /// Begins a field. Returns `false` for the `log.` fields of other libraries, which are omitted: they only name the
-    /// source code that logged the line.
-    fn begin(&mut self, name: &str) -> bool {
-        if name.starts_with("log.") {
-            return false;
-        }
-        self.fields.push(',');
-        push_string(&mut self.fields, name);
-        self.fields.push(':');
-        true
-    }
-
-    /// Adds a text field: a record as JSON, or a string.
-    fn add_text(&mut self, name: &str, text: fmt::Arguments<'_>) {
-        match name {
-            RECORD => {
-                let text = text.to_string();
-                match serde_json::from_str::<IgnoredAny>(&text) {
-                    Ok(_) => self.add(name, text),
-                    Err(_) => self.add_quoted(name, format_args!("{text}")),
-                }
-            }
-            _ => self.add_quoted(name, text),
-        }
-        match name {
-            "listen" => self.listen = Some(text.to_string()),
-            "admin" => self.admin = Some(text.to_string()),
-            _ => {}
-        }
-    }
-
-    fn add_quoted(&mut self, name: &str, text: fmt::Arguments<'_>) {
-        if self.begin(name) {
-            self.fields.push('"');
-            // Writing to a string cannot fail.
-            let _ = Escaping(&mut self.fields).write_fmt(text);
-            self.fields.push('"');
-        }
-    }
-}
-
-/// Escapes text for a JSON string while it is written.
-struct Escaping<'o>(&'o mut String);
-
-impl fmt::Write for Escaping<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        push_escaped(self.0, text);
-        Ok(())
-    }
-}
-
-impl Visit for JsonLine {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "message" => {
-                // Writing to a string cannot fail.
-                let _ = write!(self.message, "{value:?}");
-            }
-            name @ (RECORD | "listen" | "admin") => self.add_text(name, format_args!("{value:?}")),
-            // Most fields: each further layer of formatting would cost more than the field itself.
-            name => {
-                if self.begin(name) {
-                    self.fields.push('"');
-                    let _ = write!(Escaping(&mut self.fields), "{value:?}");
-                    self.fields.push('"');
-                }
-            }
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field.name(), value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field.name(), value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field.name(), value);
-    }
-
-    fn record_u128(&mut self, field: &Field, value: u128) {
-        self.add(field.name(), u64::try_from(value).unwrap_or(u64::MAX));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field.name(), Value::from(value));
+        let mut out = String::new();
+        let mut line = JsonLine::begin(&mut out, Level::WARN);
+        line.add_message(format_args!("{message}"));
+        line.add_number("lost", lost);
+        line.end();
+        out
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::observe::log::captured;
+    use regex::Regex;
+    use serde::de::IgnoredAny;
+    use std::error::Error;
+    use std::io;
 
-    #[test]
-    fn a_line_is_one_json_object_even_with_special_characters() {
-        let mut line = JsonLine::with_message("two\nlines, \"quoted\"");
-        line.add_text("function", format_args!("{}", "a\\b\u{1}\u{e9}"));
-        line.add_text(RECORD, format_args!("{}", r#"{"id":1}"#));
-        line.add("ms", 12);
-        line.add_text("log.file", format_args!("src/lib.rs"));
-        let text = line.text(Level::WARN);
-        assert_eq!(text.lines().count(), 1, "{text}");
-        let mut value: Value = serde_json::from_str(&text).unwrap();
-        let timestamp = value["timestamp"].take();
-        assert!(timestamp.as_str().unwrap().parse::<Timestamp>().is_ok());
-        let expected = json!({
-            "timestamp": null, "level": "WARN", "message": "two\nlines, \"quoted\"", "function": "a\\b\u{1}\u{e9}",
-            "record": {"id": 1}, "ms": 12,
-        });
-        assert_eq!(value, expected);
+    /// Logs events with all kinds of values, and returns their lines.
+    fn logged(lines: Lines) -> String {
+        let (log, logged) = captured::formatted(lines);
+        tracing::subscriber::with_default(log, events);
+        without_times(&logged())
+    }
+
+    fn events() {
+        let (name, error) = ("a \"b\"\u{1b}", io::Error::other("two\nlines"));
+        tracing::info!(
+            %name, debug = ?name, text = name, some = Some("caf\u{e9}"), none = None::<u64>, shown = Some(display("x")),
+            ms = 12_u128, below = -1_i64, most = u64::MAX, more = u128::MAX, share = 0.25, whole = 2.0,
+            is_late = true, r#type = "t", error = &error as &dyn Error,
+            "{}: \"answered\"\n\u{1b}[2J\u{7f}\u{9b}\u{e9}\\ in {} ms", "f", 12
+        );
+        tracing::warn!(later = 1, "log.file" = "src/lib.rs", "log.line" = 7, record = %r#"{"id":1}"#, "");
+        tracing::error!(record = "{not json", message = "last");
+        tracing::debug!(listen = %"127.0.0.1:1", admin = "127.0.0.1:2", "listening on \"{}\"", 1);
+        tracing::trace!(admin = 1, listen = true, "t");
+    }
+
+    /// Replaces the time of each line.
+    fn without_times(lines: &str) -> String {
+        let time = Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z").unwrap();
+        time.replace_all(lines, "TIME").into_owned()
     }
 
     #[test]
-    fn a_record_that_is_not_json_becomes_a_string() {
-        let mut line = JsonLine::new();
-        line.add_text(RECORD, format_args!("not json"));
-        assert!(line.text(Level::INFO).ends_with(",\"record\":\"not json\"}\n"));
+    fn json_lines() {
+        let lines = logged(Lines::new(Some(LogFormat::Json), false, false));
+        assert!(lines.lines().all(|line| serde_json::from_str::<IgnoredAny>(line).is_ok()), "{lines}");
+        let expected = concat!(
+            r#"{"timestamp":"TIME","level":"INFO","message":"f: \"answered\"\n\u001b[2J"#,
+            "\u{7f}\u{9b}\u{e9}",
+            r#"\\ in 12 ms","name":"a \"b\"\u001b","debug":"\"a \\\"b\\\"\\u{1b}\"","text":"a \"b\"\u001b","some":"café","#,
+            r#""shown":"x","ms":12,"below":-1,"most":18446744073709551615,"more":18446744073709551615,"share":0.25,"#,
+            r#""whole":2.0,"is_late":true,"type":"t","error":"two\nlines"}"#,
+            "\n",
+            r#"{"timestamp":"TIME","level":"WARN","message":"","later":1,"record":{"id":1}}"#,
+            "\n",
+            r#"{"timestamp":"TIME","level":"ERROR","message":"last","record":"{not json"}"#,
+            "\n",
+            r#"{"timestamp":"TIME","level":"DEBUG","message":"listen=127.0.0.1:1 admin=127.0.0.1:2 listening on \"1\"","#,
+            r#""listen":"127.0.0.1:1","admin":"127.0.0.1:2"}"#,
+            "\n",
+            r#"{"timestamp":"TIME","level":"TRACE","message":"t","admin":1,"listen":true}"#,
+            "\n",
+        );
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn lines_for_people() {
+        let expected = concat!(
+            "TIME  INFO f: \"answered\"\n\\x1b[2J\\x7f\\u{9b}\u{e9}\\ in 12 ms name=a \"b\"\u{1b} ",
+            r#"debug="a \"b\"\u{1b}" text="a \"b\"\u{1b}" some="café" shown=x ms=12 below=-1 most=18446744073709551615 "#,
+            "more=340282366920938463463374607431768211455 share=0.25 whole=2.0 is_late=true type=\"t\" error=two\nlines\n",
+            "TIME  WARN  later=1 record={\"id\":1}\n",
+            "TIME ERROR record=\"{not json\" last\n",
+            "TIME DEBUG listening on \"1\" listen=127.0.0.1:1 admin=\"127.0.0.1:2\"\n",
+            "TIME TRACE t admin=1 listen=true\n",
+        );
+        assert_eq!(logged(Lines::default()), expected);
+    }
+
+    #[test]
+    fn lines_for_people_may_have_colours() {
+        let lines = logged(Lines::new(None, true, true));
+        let dim = |text: &str| format!("\u{1b}[2m{text}\u{1b}[0m");
+        for (colour, level) in [(35, "TRACE"), (34, "DEBUG"), (32, " INFO"), (33, " WARN"), (31, "ERROR")] {
+            let begin = format!("{} \u{1b}[{colour}m{level}\u{1b}[0m ", dim("TIME"));
+            assert!(lines.contains(&begin), "{begin}: {lines}");
+        }
+        let field = |name: &str| format!(" \u{1b}[3m{name}\u{1b}[0m{}", dim("="));
+        let last = format!(" t{}1{}true\n", field("admin"), field("listen"));
+        assert!(lines.ends_with(&last), "{lines}");
     }
 }

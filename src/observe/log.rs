@@ -3,6 +3,7 @@
 //! Standard error may be a full disk, or a pipe that nobody reads. So a separate thread writes the lines. Lines that it
 //! cannot accept or write are dropped, counted, and reported as soon as writing works again.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,17 +12,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
+use tracing::span::{self, Attributes};
 use tracing::subscriber::Interest;
-use tracing::{Level, Metadata, Subscriber, callsite};
+use tracing::{Event, Level, Metadata, Subscriber, callsite};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::live::Live;
 use crate::plan::{LogFormat, LogLevel};
 
-use super::lines::{Events, Lines};
+use super::lines::Lines;
 
 /// The environment variable for the format of lines. It takes precedence over the table.
 const FORMAT: &str = "JACKFIELD_LOG";
@@ -51,6 +53,11 @@ const MAX_MESSAGE: usize = 500;
 /// The filter of `RUST_LOG`, if it is set and valid. It takes precedence over the table.
 static FROM_ENVIRONMENT: LazyLock<Option<Targets>> =
     LazyLock::new(|| std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse().ok()));
+
+thread_local! {
+    /// The buffer for the next line of the thread.
+    static BUFFER: Cell<String> = const { Cell::new(String::new()) };
+}
 
 /// The filter in force.
 static TARGETS: LazyLock<ArcSwap<Targets>> = LazyLock::new(|| {
@@ -99,17 +106,12 @@ struct LogLines {
 /// The writer thread cannot be started.
 pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
     let is_terminal = io::stderr().is_terminal();
-    let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none();
+    let is_coloured = is_terminal && std::env::var_os("NO_COLOR").is_none();
     let format = std::env::var(FORMAT).ok().filter(|format| !format.is_empty());
     let wanted = format.as_deref().and_then(LogFormat::from_name);
-    let lines = Arc::new(Lines::new(wanted, is_terminal));
-    let log = LogWriter::over(io::stderr(), Arc::clone(&lines))?;
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(Arc::clone(&log))
-        .with_ansi(ansi)
-        .event_format(Events::new(lines))
-        .log_internal_errors(false);
-    tracing_subscriber::registry().with(layer).with(LevelFilter).init();
+    let lines = Arc::new(Lines::new(wanted, is_terminal, is_coloured));
+    let log = LogWriter::over(io::stderr(), lines)?;
+    LevelFilter.with_subscriber(Events(Arc::clone(&log))).init();
     std::panic::set_hook(Box::new(log_panic));
     if let (Some(format), None) = (format, wanted) {
         let format: String = format.escape_debug().take(MAX_MESSAGE).collect();
@@ -158,6 +160,31 @@ impl<S: Subscriber> Layer<S> for LevelFilter {
     }
 }
 
+/// Logs the events that the filter lets through. The program has no spans.
+struct Events(Arc<LogWriter>);
+
+impl Subscriber for Events {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        self.0.log(event);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
 /// The default hook would write to standard error itself, and block if nobody reads it.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
@@ -198,6 +225,18 @@ impl LogWriter {
         let is_busy = |waiting: &mut PendingLines| waiting.is_writing || !waiting.lines.is_empty();
         self.idle.wait_while_for(&mut waiting, is_busy, LAST_LINES);
         waiting.is_flushing = false;
+    }
+
+    /// Logs an event.
+    fn log(&self, event: &Event<'_>) {
+        // A value may log while it is formatted. That line then finds an empty buffer.
+        let mut line = BUFFER.take();
+        if self.lines.push(&mut line, event).is_ok() {
+            self.push(line.as_bytes());
+        }
+        line.clear();
+        line.shrink_to(MAX_KEPT);
+        BUFFER.set(line);
     }
 
     fn push(&self, line: &[u8]) {
@@ -269,17 +308,6 @@ impl LogWriter {
         let waiting = self.waiting.lock();
         let why = waiting.loss_reason.as_deref().unwrap_or("unknown reason");
         waiting.lines.is_empty().then(|| self.lines.lost(lost, why))
-    }
-}
-
-impl Write for &LogWriter {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.push(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -377,6 +405,41 @@ fn put_bytes(out: &mut impl Write, mut bytes: &[u8]) -> Result<(), WriteError> {
 }
 
 #[cfg(test)]
+pub(crate) mod captured {
+    use super::*;
+
+    /// A subscriber that logs for people, and what it has logged.
+    pub(crate) fn human() -> (impl Subscriber, impl Fn() -> String) {
+        formatted(Lines::default())
+    }
+
+    /// A subscriber that logs in this format, and what it has logged.
+    pub(in crate::observe) fn formatted(lines: Lines) -> (impl Subscriber, impl Fn() -> String) {
+        let text = Captured::default();
+        let log = LogWriter::over(text.clone(), Arc::new(lines)).unwrap();
+        let logged = Arc::clone(&log);
+        (Events(log), move || {
+            logged.flush();
+            String::from_utf8(text.0.lock().clone()).unwrap()
+        })
+    }
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Captured {
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(lines);
+            Ok(lines.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use crate::observe::log::*;
     use std::sync::mpsc;
@@ -413,7 +476,7 @@ mod tests {
     }
 
     fn human() -> Arc<Lines> {
-        Arc::new(Lines::new(Some(LogFormat::Human), false))
+        Arc::new(Lines::new(Some(LogFormat::Human), false, false))
     }
 
     #[test]

@@ -4,6 +4,8 @@
 pub mod call_log;
 mod deliveries;
 pub mod history;
+mod human_line;
+mod json_line;
 mod kept;
 mod lines;
 pub mod log;
