@@ -11,10 +11,7 @@ pub fn push_value(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
-        Value::Number(number) => {
-            // Writing into a `String` cannot fail.
-            let _ = write!(out, "{number}");
-        }
+        Value::Number(number) => out.push_str(number.as_str()),
         Value::String(text) => push_string(out, text),
         Value::Array(items) => push_values(out, items),
         Value::Object(entries) => push_object(out, entries),

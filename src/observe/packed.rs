@@ -32,7 +32,10 @@ struct Kept {
 /// The arguments, the reply, the requests and the headers of the responses.
 #[derive(Debug)]
 struct Content {
+    /// The arguments as JSON, and then the rest.
     bytes: Box<[u8]>,
+    /// The length of the arguments.
+    args_bytes: usize,
     /// The route that answered the call. It has the targets of the requests.
     route: Arc<Route>,
 }
@@ -69,12 +72,12 @@ impl PackedRecord {
 impl Kept {
     fn pack(&mut self, route: Arc<Route>) {
         let record = &mut *self.record;
-        let mut args = String::new();
+        let mut args = String::with_capacity(2048);
         if let Some(validated) = &mut record.validated {
             push_value(&mut args, &std::mem::take(&mut validated.args));
         }
-        let mut out = Vec::with_capacity(2048);
-        put(&mut out, args.as_bytes());
+        let args_bytes = args.len();
+        let mut out = args.into_bytes();
         put_reply(&mut out, &record.outcome.reply);
         record.outcome.reply = Outcome::pending().reply;
         for (step, output) in record.steps.iter_mut().zip(&mut record.outputs) {
@@ -87,13 +90,13 @@ impl Kept {
                 put_headers(&mut out, &response.take_headers());
             }
         }
-        self.content = Some(Content { bytes: out.into(), route });
+        self.content = Some(Content { bytes: out.into(), args_bytes, route });
     }
 
     fn unpack(&mut self, content: &Content) {
         let record = &mut *self.record;
-        let mut rest = Reader(&content.bytes);
-        let args = rest.next();
+        let (args, rest) = content.bytes.split_at(content.args_bytes);
+        let mut rest = Reader(rest);
         if let Some(validated) = &mut record.validated {
             // `pack` wrote it, so reading it cannot fail.
             validated.args = serde_json::from_slice(args).unwrap_or_default();
