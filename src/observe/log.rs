@@ -4,7 +4,9 @@
 //! cannot accept or write are dropped, counted, and reported as soon as writing works again.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::os::fd::AsFd as _;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -40,6 +42,9 @@ const LINGER: Duration = Duration::from_millis(10);
 /// The most bytes of a write with several lines. A pipe takes this much whole or not at all, so output of other
 /// processes cannot split a line.
 const MAX_WRITE: usize = 4096;
+
+/// The most bytes of a write with several lines to a regular file, which takes a write of any size as one.
+const MAX_FILE_WRITE: usize = 64 * 1024;
 
 /// The buffer capacity that is kept for later lines, in bytes.
 const MAX_KEPT: usize = 64 * 1024;
@@ -110,7 +115,7 @@ pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
     let format = std::env::var(FORMAT).ok().filter(|format| !format.is_empty());
     let wanted = format.as_deref().and_then(LogFormat::from_name);
     let lines = Arc::new(Lines::new(wanted, is_terminal, is_coloured));
-    let log = LogWriter::over(io::stderr(), lines)?;
+    let log = LogWriter::over(io::stderr(), lines, if is_file() { MAX_FILE_WRITE } else { MAX_WRITE })?;
     LevelFilter.with_subscriber(Events(Arc::clone(&log))).init();
     std::panic::set_hook(Box::new(log_panic));
     if let (Some(format), None) = (format, wanted) {
@@ -118,6 +123,12 @@ pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
         tracing::warn!("`{FORMAT}` is `{format}` and is ignored: set it to `auto`, `human` or `json`");
     }
     Ok(log)
+}
+
+/// Whether standard error is a regular file.
+fn is_file() -> bool {
+    let file = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    file.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
 }
 
 /// Logs messages of this level and more severe ones from now on, unless `RUST_LOG` decides that.
@@ -194,11 +205,11 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 impl LogWriter {
-    /// Starts the writer thread for `out`.
-    fn over(out: impl Write + Send + 'static, lines: Arc<Lines>) -> io::Result<Arc<Self>> {
+    /// Starts the writer thread for `out`. A write of several lines has at most `max_write` bytes.
+    fn over(out: impl Write + Send + 'static, lines: Arc<Lines>, max_write: usize) -> io::Result<Arc<Self>> {
         let log = Arc::new(Self { lines, ..Self::default() });
         let taken = Arc::clone(&log);
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || taken.write_all(out))?;
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || taken.write_all(out, max_write))?;
         Ok(log)
     }
 
@@ -261,12 +272,12 @@ impl LogWriter {
     }
 
     /// Writes lines as they arrive. Never returns.
-    fn write_all(&self, mut out: impl Write) {
+    fn write_all(&self, mut out: impl Write, max_write: usize) {
         let (mut reported, mut is_torn, mut lines) = (0, false, LogLines::default());
         loop {
             lines = self.next(lines);
             let mut at = 0;
-            while let Some(part) = lines.part(at) {
+            while let Some(part) = lines.part(at, max_write) {
                 let lost = part.put(&mut out, &mut is_torn);
                 self.waiting.lock().bytes -= part.text.len();
                 if let Some((lost, why)) = lost {
@@ -329,11 +340,11 @@ impl LogLines {
         self.ends.shrink_to(MAX_KEPT / 64);
     }
 
-    /// The line with this index, and the lines after it that are written with it.
-    fn part(&self, number: usize) -> Option<LinesPart<'_>> {
+    /// The line with this index, and the lines after it that are written with it: at most `max_write` bytes.
+    fn part(&self, number: usize, max_write: usize) -> Option<LinesPart<'_>> {
         let ends = self.ends.get(number..).filter(|ends| !ends.is_empty())?;
         let begin = number.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let count = ends.partition_point(|end| end - begin <= MAX_WRITE).max(1);
+        let count = ends.partition_point(|end| end - begin <= max_write).max(1);
         Some(LinesPart { begin, text: &self.text[begin..ends[count - 1]], ends: &ends[..count] })
     }
 }
@@ -416,7 +427,7 @@ pub(crate) mod captured {
     /// A subscriber that logs in this format, and what it has logged.
     pub(in crate::observe) fn formatted(lines: Lines) -> (impl Subscriber, impl Fn() -> String) {
         let text = Captured::default();
-        let log = LogWriter::over(text.clone(), Arc::new(lines)).unwrap();
+        let log = LogWriter::over(text.clone(), Arc::new(lines), MAX_WRITE).unwrap();
         let logged = Arc::clone(&log);
         (Events(log), move || {
             logged.flush();
@@ -481,9 +492,13 @@ mod tests {
 
     #[test]
     fn lines_lost_to_a_full_disk_are_reported_when_there_is_room_again() {
+        [MAX_WRITE, MAX_FILE_WRITE].into_iter().for_each(report_lost_lines);
+    }
+
+    fn report_lost_lines(max_write: usize) {
         let disk = Disk::default();
         disk.make_room(12);
-        let log = LogWriter::over(disk.clone(), human()).unwrap();
+        let log = LogWriter::over(disk.clone(), human(), max_write).unwrap();
         for line in ["first", "second, torn", "third"] {
             log.print(Level::WARN, line);
         }
@@ -501,6 +516,21 @@ mod tests {
         assert_eq!(message.len(), 1, "{text}");
         assert!(message[0].contains("WARN 2 log lines could not be written: no storage space"), "{text}");
         assert!(text.contains("\nfifth\n"), "{text}");
+    }
+
+    #[test]
+    fn lines_are_written_together() {
+        let mut lines = LogLines::default();
+        (0..20).for_each(|_| lines.push(&[b'x'; 1000]));
+        for (max_write, counts) in [(100, [1; 20].as_slice()), (MAX_WRITE, &[4; 5]), (MAX_FILE_WRITE, &[20])]
+        {
+            let (mut at, mut written) = (0, Vec::new());
+            while let Some(part) = lines.part(at, max_write) {
+                written.push(part.ends.len());
+                at += part.ends.len();
+            }
+            assert_eq!(written, counts);
+        }
     }
 
     /// The panic hook is global, so the test runs itself in a child process.
@@ -545,7 +575,7 @@ mod tests {
     fn an_unread_pipe_does_not_block_logging() {
         let (read, reads) = mpsc::channel();
         let (write, written) = mpsc::channel();
-        let log = LogWriter::over(Pipe(reads, write), human()).unwrap();
+        let log = LogWriter::over(Pipe(reads, write), human(), MAX_WRITE).unwrap();
         let line = "x".repeat(MAX_WAITING / 8);
         for _ in 0..20 {
             log.print(Level::WARN, &line);
