@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::call::{FailureKind, Outcome, Reply, ReplyExtension};
 use crate::flow::{CallError, Identity};
-use crate::json::{JsonText, ObjectWriter, push_value};
+use crate::json::{JsonText, Members, ObjectWriter, push_value};
 use crate::state::{CallClaim, CallLease, CallTerms, Followed, LeaseState, Payload, Store};
 
 use super::{dedup, state::StateSlot};
@@ -198,13 +197,17 @@ fn encode(outcome: &Outcome) -> Vec<u8> {
 
 /// Reads a stored outcome; `None` if it is damaged.
 fn decode(stored: &[u8]) -> Option<Outcome> {
-    let mut stored: Map<String, Value> = serde_json::from_slice(stored).ok()?;
-    let failure = stored.get("failure")?.as_str();
-    let failure = failure.map(|slug| FailureKind::from_slug(slug).unwrap_or(FailureKind::UnknownFunction));
-    let text = stored.get("text")?.as_str().map(str::to_owned);
-    let extensions = stored.get_mut("extensions")?.as_object_mut().map(std::mem::take)?;
-    let extensions = extensions.into_iter().map(|(key, value)| ReplyExtension::valid(key, value)).collect();
-    let reply = Reply { text, data: stored.shift_remove("data").map(JsonText::from), extensions };
+    let stored = Members::read(stored)?;
+    let failure = stored.value("failure")?;
+    let failure =
+        failure.as_str().map(|slug| FailureKind::from_slug(slug).unwrap_or(FailureKind::UnknownFunction));
+    // The values of a reply may nest deeper than can be read, so they stay text.
+    let json = |text: &str| JsonText::written(text.to_owned());
+    let extensions = stored.members("extensions")?;
+    let extensions =
+        extensions.texts().map(|(key, text)| ReplyExtension::valid(key.to_owned(), json(text))).collect();
+    let text = stored.value("text")?.as_str().map(str::to_owned);
+    let reply = Reply { text, data: stored.text("data").map(json), extensions };
     Some(Outcome { reply: reply.into(), failure })
 }
 
@@ -254,10 +257,16 @@ mod tests {
 
     #[test]
     fn a_stored_outcome_is_read_back() {
-        let extensions = vec![ReplyExtension::valid("action", json!([{"say": "x"}]))];
+        let deep = || JsonText::written(format!("{}1{}", "[".repeat(200), "]".repeat(200)));
+        let extensions = vec![
+            ReplyExtension::valid("post_process", json!(true)),
+            ReplyExtension::valid("action", json!([{"say": "x"}])),
+            ReplyExtension::valid("deep", deep()),
+        ];
         for outcome in [
             Outcome::answered(Reply::text("Done.")),
             Outcome::answered(Reply { text: None, data: Some(JsonText::null()), extensions }),
+            Outcome::answered(Reply { data: Some(deep()), ..Reply::default() }),
             Outcome { reply: Reply::text("Sorry.").into(), failure: Some(FailureKind::Timeout) },
             Outcome { reply: Reply::default().into(), failure: Some(FailureKind::UnknownFunction) },
         ] {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Context};
-use crate::json::SharedValue;
+use crate::json::{Members, SharedValue};
 use crate::plan::Route;
 
 use super::Record;
@@ -62,33 +62,39 @@ impl StoredCall {
 
     /// Reads a stored call of `platform`; `None` if it is damaged.
     pub fn decode(platform: &'static str, stored: &[u8]) -> Option<Self> {
-        let mut stored: Map<String, Value> = serde_json::from_slice(stored).ok()?;
-        let mut call = match stored.get_mut("call")?.take() {
-            Value::Object(call) => call,
-            _ => return None,
+        // Each value may nest as deep as a whole document, so they are not read as one tree.
+        let stored = Members::read(stored)?;
+        let call = stored.members("call")?;
+        let text = |key: &str| Some(call.value(key)?.as_str()?.to_owned());
+        let [id, conversation, caller, called] = ["id", "conversation", "caller", "called"].map(text);
+        let value = |key: &str| match call.text(key) {
+            Some(text) => serde_json::from_str::<Value>(text).ok().map(SharedValue::from),
+            None => Some(SharedValue::default()),
         };
-        let function = stored.get("function")?.as_str()?.to_owned();
-        let now = stored.get("now")?.as_str()?.to_owned();
-        let mut text = |key: &str| Some(call.get(key)?.as_str()?.to_owned());
-        let [id, conversation, caller, called] = ["id", "conversation", "caller", "called"].map(&mut text);
-        let mut value = |key: &str| SharedValue::from(call.remove(key).unwrap_or_default());
-        let [metadata, global, headers, event, raw] =
-            ["metadata", "global", "headers", "event", "raw"].map(&mut value);
         let context = Context {
             platform,
-            function,
+            function: stored.value("function")?.as_str()?.to_owned(),
             id,
             conversation,
             caller,
             called,
-            metadata,
-            global,
-            headers,
-            event,
-            raw,
+            metadata: value("metadata")?,
+            global: value("global")?,
+            headers: value("headers")?,
+            event: value("event")?,
+            raw: value("raw")?,
         };
-        let args = stored.get_mut("args")?.take();
-        let memory = stored.get_mut("memory")?.take();
+        let memory = match stored.members("memory") {
+            Some(memory) => {
+                let entries = memory
+                    .texts()
+                    .map(|(name, text)| Some((name.to_owned(), serde_json::from_str(text).ok()?)));
+                Value::Object(entries.collect::<Option<Map<_, _>>>()?)
+            }
+            // Null, if memory could not be read.
+            None => stored.value("memory")?,
+        };
+        let (args, now) = (stored.value("args")?, stored.value("now")?.as_str()?.to_owned());
         Some(Self { call: Call { args: args.into(), context: context.into() }, memory, now })
     }
 }
@@ -96,6 +102,7 @@ impl StoredCall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::MAX_DEPTH;
     use crate::plan::arguments::{Arguments, Validated};
 
     #[test]
@@ -132,5 +139,29 @@ mod tests {
         }
         assert_eq!(StoredCall::decode("http", b"{}"), None);
         assert_eq!(StoredCall::decode("http", b"not json"), None);
+    }
+
+    #[test]
+    fn what_nests_as_deep_as_a_document_may_is_read_back() {
+        let deep = (1..MAX_DEPTH).fold(json!("x"), |inner, _| json!([inner]));
+        let object = json!({"deep": deep});
+        let context = Context {
+            platform: "http",
+            function: "note".to_owned(),
+            metadata: object.clone().into(),
+            raw: object.clone().into(),
+            ..Context::default()
+        };
+        let mut record = Record::new(Call { args: json!({}).into(), context: context.into() }, None);
+        record.validated = Some(Validated { args: object.clone(), ..Validated::default() });
+        record.memory.recalled = Some(std::sync::Arc::new(json!({"order": [deep]})));
+        let arguments = Arguments::compile(json!({"type": "object"}), Vec::new()).unwrap();
+        let mut route = Route::new("note".to_owned(), arguments, [0; 32]);
+        route.state.uses_raw = true;
+        let stored = StoredCall::encode(&record, &route, "2026-01-01T00:00:00Z");
+        let stored = StoredCall::decode("http", &stored).unwrap();
+        assert_eq!(stored.call.args, object.clone().into());
+        assert_eq!(stored.call.context, record.call.context);
+        assert_eq!(stored.memory, json!({"order": [deep]}));
     }
 }

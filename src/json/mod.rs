@@ -7,6 +7,7 @@
 mod index;
 mod keys;
 mod lookup;
+mod members;
 mod node;
 mod scan;
 mod shared;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 pub(crate) use self::index::MAX_DEPTH;
+pub use self::members::{Members, is_deeper};
 pub use self::node::{Kind, Node};
 pub use self::shared::{SharedValue, bytes_of};
 pub use self::text::JsonText;

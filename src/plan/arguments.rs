@@ -16,7 +16,7 @@ use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value};
 
 use crate::call::GivenArguments;
-use crate::json::Kind;
+use crate::json::{Kind, MAX_DEPTH, is_deeper};
 use crate::lang::pattern::MAX_COMPILED;
 use crate::lang::template::Scope;
 use conversion::is_time;
@@ -178,6 +178,12 @@ impl Arguments {
         if !self.weight.allows(&args) {
             return Err(InvalidArguments { problems: vec!["the arguments are too large".to_owned()] });
         }
+        // Arguments that nest deeper than a document can't be stored and read again.
+        if is_deeper(&args, MAX_DEPTH) {
+            return Err(InvalidArguments {
+                problems: vec![format!("the arguments are nested more than {MAX_DEPTH} deep")],
+            });
+        }
         if !self.validator.is_valid(&args) {
             return Err(InvalidArguments { problems: self.all_problems(&args) });
         }
@@ -299,6 +305,18 @@ mod tests {
         ] {
             let args = validate(json!({name: given.clone()})).unwrap_or_else(|bad| panic!("{given}: {bad}"));
             assert_eq!(args[name], expected, "{name} = {given}");
+        }
+    }
+
+    #[test]
+    fn arguments_nest_as_deep_as_a_document_may() {
+        let schema = json!({"type": "object", "properties": {"list": {"type": "array"}}});
+        let arguments = Arguments::compile(schema, Vec::new()).unwrap();
+        for (levels, problem) in [(126, None), (127, Some("the arguments are nested more than 127 deep"))] {
+            // The list is one level deeper than its text.
+            let list = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+            let problems = arguments.validate(&GivenArguments::from(json!({"list": list})));
+            assert_eq!(problems.map_err(|bad| bad.problems).err(), problem.map(|text| vec![text.to_owned()]));
         }
     }
 

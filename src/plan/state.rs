@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{LogLevel, Plan, Route};
-use crate::json::MAX_DEPTH;
+use crate::json::{MAX_DEPTH, is_deeper};
 use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{RenderError, Scope};
 use crate::state::{EncryptionKeys, StateUrl};
@@ -75,16 +75,6 @@ impl Remember {
         let value = value.filter(|value| value.as_str() != Some("")).unwrap_or(Value::Null);
         // It is stored as JSON, and a later call could not read it.
         if is_deeper(&value, MAX_DEPTH) { Err(RenderError::TooDeep) } else { Ok(value) }
-    }
-}
-
-/// Whether lists and objects are nested deeper than `levels`.
-fn is_deeper(value: &Value, levels: usize) -> bool {
-    let Some(below) = levels.checked_sub(1) else { return value.is_array() || value.is_object() };
-    match value {
-        Value::Array(items) => items.iter().any(|item| is_deeper(item, below)),
-        Value::Object(entries) => entries.values().any(|value| is_deeper(value, below)),
-        _ => false,
     }
 }
 

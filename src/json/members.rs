@@ -1,0 +1,73 @@
+//! The members of an object, each still as text.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// The members of a JSON object, in their order. Each of them may nest as deep as a whole document: reading the object as
+/// one tree would leave them fewer levels.
+#[derive(Debug)]
+pub struct Members<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'t> Members<'t> {
+    /// Reads an object; `None` if the text is something else.
+    pub fn read(text: &'t [u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    /// The names of the members and their JSON texts.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &'t str)> {
+        self.0.iter().map(|(name, text)| (&**name, text.get()))
+    }
+
+    /// The JSON text of a member.
+    pub fn text(&self, name: &str) -> Option<&'t str> {
+        self.texts().find_map(|(known, text)| (known == name).then_some(text))
+    }
+
+    /// A member as a tree; `None` also if it nests deeper than a document may.
+    pub fn value(&self, name: &str) -> Option<Value> {
+        serde_json::from_str(self.text(name)?).ok()
+    }
+
+    /// The members of a member that is an object.
+    pub fn members(&self, name: &str) -> Option<Self> {
+        Self::read(self.text(name)?.as_bytes())
+    }
+}
+
+impl<'t> Deserialize<'t> for Members<'t> {
+    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'t> Visitor<'t> for Object {
+            type Value = Members<'t>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'t>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = object.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Whether lists and objects are nested deeper than `levels`.
+pub fn is_deeper(value: &Value, levels: usize) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return value.is_array() || value.is_object() };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, below)),
+        Value::Object(entries) => entries.values().any(|value| is_deeper(value, below)),
+        _ => false,
+    }
+}
