@@ -116,7 +116,7 @@ fn post(path: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     let length = body.len();
     format!(
-        "POST {path} HTTP/1.1\r\nhost: proxy\r\nauthorization: {LOGIN}\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: {LOGIN}\r\ncontent-type: application/json\r\n\
         content-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
