@@ -68,7 +68,7 @@ impl StoredCall {
         let text = |key: &str| Some(call.value(key)?.as_str()?.to_owned());
         let [id, conversation, caller, called] = ["id", "conversation", "caller", "called"].map(text);
         let value = |key: &str| match call.text(key) {
-            Some(text) => serde_json::from_str::<Value>(text).ok().map(SharedValue::from),
+            Some(_) => call.value(key).map(SharedValue::from),
             None => Some(SharedValue::default()),
         };
         let context = Context {
@@ -85,12 +85,7 @@ impl StoredCall {
             raw: value("raw")?,
         };
         let memory = match stored.members("memory") {
-            Some(memory) => {
-                let entries = memory
-                    .texts()
-                    .map(|(name, text)| Some((name.to_owned(), serde_json::from_str(text).ok()?)));
-                Value::Object(entries.collect::<Option<Map<_, _>>>()?)
-            }
+            Some(memory) => Value::Object(memory.tree()?),
             // Null, if memory could not be read.
             None => stored.value("memory")?,
         };

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// The members of a JSON object, in their order. Each of them may nest as deep as a whole document: reading the object as
 /// one tree would leave them fewer levels.
@@ -30,6 +30,11 @@ impl<'t> Members<'t> {
     /// A member as a tree; `None` also if it nests deeper than a document may.
     pub fn value(&self, name: &str) -> Option<Value> {
         serde_json::from_str(self.text(name)?).ok()
+    }
+
+    /// All members as a tree; `None` also if one nests deeper than a document may.
+    pub fn tree(&self) -> Option<Map<String, Value>> {
+        self.texts().map(|(name, text)| Some((name.to_owned(), serde_json::from_str(text).ok()?))).collect()
     }
 
     /// The members of a member that is an object.
@@ -59,15 +64,5 @@ impl<'t> Deserialize<'t> for Members<'t> {
         }
 
         deserializer.deserialize_map(Object)
-    }
-}
-
-/// Whether lists and objects are nested deeper than `levels`.
-pub fn is_deeper(value: &Value, levels: usize) -> bool {
-    let Some(below) = levels.checked_sub(1) else { return value.is_array() || value.is_object() };
-    match value {
-        Value::Array(items) => items.iter().any(|item| is_deeper(item, below)),
-        Value::Object(entries) => entries.values().any(|value| is_deeper(value, below)),
-        _ => false,
     }
 }

@@ -24,11 +24,11 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 pub(crate) use self::index::MAX_DEPTH;
-pub use self::members::{Members, is_deeper};
+pub use self::members::Members;
 pub use self::node::{Kind, Node};
 pub use self::shared::{SharedValue, bytes_of};
 pub use self::text::JsonText;
-pub use self::value::{Entries, Items, ValueRef, to_map};
+pub use self::value::{Entries, Items, ValueRef, is_deeper, to_map};
 pub use self::write::{ObjectWriter, escape_from, push_escaped, push_string, push_value};
 
 use self::index::Entry;

@@ -281,3 +281,13 @@ impl<'v> Iterator for Entries<'v> {
 pub fn to_map(value: ValueRef<'_>) -> Map<String, Value> {
     value.entries().map(|(key, value)| (key.into_owned(), value.to_value())).collect()
 }
+
+/// Whether lists and objects are nested deeper than `levels`.
+pub fn is_deeper(value: &Value, levels: usize) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return value.is_array() || value.is_object() };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, below)),
+        Value::Object(entries) => entries.values().any(|value| is_deeper(value, below)),
+        _ => false,
+    }
+}

@@ -100,25 +100,22 @@ async fn answer<B: InboundBody>(app: App, peer: Peer, request: Request<B>) -> Re
         Ok(response) => response,
         Err(refusal) => {
             app.rejected.count(&refusal);
-            let (name, method) = (platform_name(&inbound.uri), &inbound.method);
+            let (name, method) = (decoded(targets(&inbound.uri).0), &inbound.method);
             tracing::warn!(platform = %shown_name(&name), %method, %client, "rejected: {refusal}");
             refusal.into_response()
         }
     }
 }
 
-/// The name of the platform that a request is for.
-fn platform_name(uri: &Uri) -> Cow<'_, str> {
+/// The name of the platform that a request is for, and the function that its path names, both still percent-encoded.
+fn targets(uri: &Uri) -> (&str, Option<&str>) {
     // A path that is not that of an endpoint is one of a platform that is not served.
-    let name = names(uri.path()).map_or(uri.path(), |(name, _)| name);
-    // A name that is not UTF-8 decodes to one that no platform or route has.
-    percent_decode_str(name).decode_utf8_lossy()
+    names(uri.path()).unwrap_or((uri.path(), None))
 }
 
-/// The function that a request names in its path.
-fn function_name(uri: &Uri) -> Option<String> {
-    let (_, function) = names(uri.path())?;
-    Some(percent_decode_str(function?).decode_utf8_lossy().into_owned())
+/// A name in a path. One that is not UTF-8 decodes to one that no platform or route has.
+fn decoded(name: &str) -> Cow<'_, str> {
+    percent_decode_str(name).decode_utf8_lossy()
 }
 
 /// The platform and the function in a path, still percent-encoded; `None` if the path is not that of an endpoint.
@@ -157,8 +154,9 @@ impl Received<'_> {
         if !is_clear(self.version, &inbound.headers) {
             return Err(Refusal::Unclear);
         }
-        let served = self.running.plan.served(&platform_name(&inbound.uri)).ok_or(Refusal::NotServed)?;
-        inbound.function = function_name(&inbound.uri);
+        let (name, function) = targets(&inbound.uri);
+        let served = self.running.plan.served(&decoded(name)).ok_or(Refusal::NotServed)?;
+        inbound.function = function.map(|function| decoded(function).into_owned());
         inbound.body = self.authenticated(served, inbound, body).await?;
         let functions = FunctionsFor::new(&self.running.plan, served.platform.name());
         let decoded = run_blocking_if_large(inbound.body.len(), || {
