@@ -21,7 +21,7 @@ pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
 /// from a browser.
 pub(super) fn is_for_here(headers: &HeaderMap, public_url: Option<&Url>) -> bool {
     headers.get_all(header::HOST).iter().all(|host| {
-        if is_this_machine(host.as_bytes()) {
+        if is_usual(host.as_bytes(), public_url) {
             return true;
         }
         let url = host.to_str().ok().and_then(|host| Url::parse(&format!("http://{host}")).ok());
@@ -31,13 +31,19 @@ pub(super) fn is_for_here(headers: &HeaderMap, public_url: Option<&Url>) -> bool
     })
 }
 
-/// Whether a `Host` is one of the usual names of this machine. These need no parsing, which every call would pay for.
-fn is_this_machine(host: &[u8]) -> bool {
-    [&b"127.0.0.1"[..], b"localhost", b"[::1]"].iter().any(|name| match host.strip_prefix(*name) {
+/// Whether a `Host` is written the usual way, with or without a port. That needs no parsing, which every call would pay
+/// for.
+fn is_usual(host: &[u8], public_url: Option<&Url>) -> bool {
+    let mut usual = ["127.0.0.1", "localhost", "[::1]"].into_iter().chain(public_url.and_then(Url::host_str));
+    usual.any(|name| match host.strip_prefix(name.as_bytes()) {
         Some([]) => true,
-        Some([b':', port @ ..]) => (1..=4).contains(&port.len()) && port.iter().all(u8::is_ascii_digit),
+        Some([b':', port @ ..]) => is_port(port),
         _ => false,
     })
+}
+
+fn is_port(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_digit) && str::from_utf8(text).is_ok_and(|port| port.parse::<u16>().is_ok())
 }
 
 /// Whether a request says clearly which host it is for, and how its body ends (RFC 9112): a proxy in front may have read
@@ -58,21 +64,29 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     #[test]
-    fn usual_names_of_this_machine_are_known_without_parsing() {
+    fn usual_hosts_are_known_without_parsing() {
+        let public = Url::parse("https://Tools.example:8443/calls").unwrap();
         for (host, expected) in [
             ("localhost", true),
             ("127.0.0.1:8080", true),
+            ("localhost:65535", true),
             ("[::1]:80", true),
+            ("tools.example", true),
+            ("tools.example:443", true),
             // Parsed.
-            ("localhost:65535", false),
+            ("Tools.example", false),
+            ("localhost:65536", false),
             ("localhost:", false),
             ("localhost:+80", false),
             ("localhost.evil.example", false),
             ("127.0.0.1.evil.example:80", false),
             ("localhost:80@evil.example", false),
+            ("tools.example.evil.example", false),
+            ("tools.example:443@evil.example", false),
         ] {
-            assert_eq!(is_this_machine(host.as_bytes()), expected, "{host}");
+            assert_eq!(is_usual(host.as_bytes(), Some(&public)), expected, "{host}");
         }
+        assert!(!is_usual(b"tools.example", None));
     }
 
     #[test]
