@@ -53,6 +53,9 @@ impl BoundPath {
         scope: &Scope<'_>,
         search: impl FnOnce(&JsonPath, ValueRef<'_>, &[ValueRef<'_>]) -> T,
     ) -> Result<T, RenderError> {
+        if self.values.is_empty() {
+            return Ok(search(&self.path, body, &[]));
+        }
         let values: Vec<Evaluated<'_>> =
             self.values.iter().map(|value| value.of(scope)).collect::<Result<_, _>>()?;
         let bound: Vec<ValueRef<'_>> = values.iter().map(Evaluated::get).collect();
