@@ -45,7 +45,7 @@ pub(super) fn build(text: &str) -> Option<Vec<Entry>> {
     let mut builder = Builder::new(bytes);
     let mut at = 0;
     loop {
-        if builder.current.is_object() {
+        if builder.current.close == b'}' {
             at = builder.key(at)?;
         }
         at = match builder.value(at)? {
@@ -67,44 +67,38 @@ enum Read {
 }
 
 pub(super) struct Builder<'b> {
-    pub(super) bytes: &'b [u8],
     strings: Strings<'b>,
     pub(super) index: Vec<Entry>,
-    /// The innermost array or object that has not ended yet.
+    /// The innermost array or object that has not ended yet; the text itself outside of all.
     pub(super) current: Open,
-    /// Those around it, outermost first; the first one stands for the text.
+    /// Those around it, outermost first.
     outer: SmallVec<[Open; 8]>,
 }
 
-/// An array or object that has not ended yet.
+/// An array or object that has not ended yet, or the text itself.
+#[derive(Clone, Copy)]
 pub(super) struct Open {
-    /// The index of its entry.
-    pub(super) entry: usize,
-    /// The bracket that ends it.
-    close: u8,
     /// A bit set of the keys so far. Different keys may share a bit.
     pub(super) keys: u64,
-    /// The number of keys so far.
-    pub(super) count: usize,
+    /// The index of its entry.
+    pub(super) entry: u32,
+    /// The number of keys so far that share a bit with an earlier one.
+    pub(super) shared: u32,
+    /// The bracket that ends it; 0 for the text.
+    close: u8,
     /// Whether a key may be repeated.
     pub(super) may_repeat: bool,
 }
 
 impl Open {
-    fn new(entry: usize, close: u8) -> Self {
-        Self { entry, close, keys: 0, count: 0, may_repeat: false }
-    }
-
-    #[inline]
-    fn is_object(&self) -> bool {
-        self.close == b'}'
+    fn new(entry: u32, close: u8) -> Self {
+        Self { keys: 0, entry, shared: 0, close, may_repeat: false }
     }
 }
 
 impl<'b> Builder<'b> {
     fn new(bytes: &'b [u8]) -> Self {
         Self {
-            bytes,
             strings: Strings::new(bytes),
             index: Vec::with_capacity(bytes.len() / BYTES_PER_ENTRY + 8),
             current: Open::new(0, 0),
@@ -112,10 +106,16 @@ impl<'b> Builder<'b> {
         }
     }
 
+    /// The text.
+    #[inline]
+    pub(super) fn bytes(&self) -> &'b [u8] {
+        self.strings.bytes
+    }
+
     /// Reads a value. Of an array or object that is not empty, reads only the opening bracket.
     #[inline]
     fn value(&mut self, at: usize) -> Option<Read> {
-        let (start, first) = scan::next(self.bytes, at)?;
+        let (start, first) = scan::next(self.bytes(), at)?;
         let (end, tag) = match first {
             b'"' => self.strings.end(start)?,
             b'{' => return self.open(start, b'}', Tag::Object),
@@ -123,7 +123,7 @@ impl<'b> Builder<'b> {
             b't' => (self.word(start, b"true")?, Tag::True),
             b'f' => (self.word(start, b"false")?, Tag::False),
             b'n' => (self.word(start, b"null")?, Tag::Null),
-            _ => (scan::number(self.bytes, start)?, Tag::Number),
+            _ => (scan::number(self.bytes(), start)?, Tag::Number),
         };
         self.push(start, end, tag);
         Some(Read::Value(end))
@@ -133,14 +133,15 @@ impl<'b> Builder<'b> {
     /// next value or key; `None` at the end of the text.
     #[inline]
     fn after_value(&mut self, mut at: usize) -> Option<Option<usize>> {
-        while !self.outer.is_empty() {
-            match scan::next(self.bytes, at)? {
-                (comma, b',') => return Some(Some(comma + 1)),
-                (last, byte) if byte == self.current.close => at = self.close(last + 1)?,
+        loop {
+            let is_text = self.current.close == 0;
+            match scan::next(self.bytes(), at) {
+                Some((comma, b',')) if !is_text => return Some(Some(comma + 1)),
+                Some((last, byte)) if byte == self.current.close => at = self.close(last + 1)?,
+                None if is_text => return Some(None),
                 _ => return None,
             }
         }
-        scan::next(self.bytes, at).is_none().then_some(None)
     }
 
     /// Begins an array or object, and ends it if it is empty.
@@ -149,9 +150,10 @@ impl<'b> Builder<'b> {
         if self.outer.len() == MAX_DEPTH {
             return None;
         }
-        self.outer.push(std::mem::replace(&mut self.current, Open::new(self.index.len(), close)));
+        self.outer.push(self.current);
+        self.current = Open::new(position(self.index.len()), close);
         self.push(start, start, tag);
-        match scan::next(self.bytes, start + 1)? {
+        match scan::next(self.bytes(), start + 1)? {
             (last, byte) if byte == close => self.close(last + 1).map(Read::Value),
             (next, _) => Some(Read::Opened(next)),
         }
@@ -160,7 +162,8 @@ impl<'b> Builder<'b> {
     /// Ends the innermost array or object at `at`, and returns `at`.
     #[inline]
     fn close(&mut self, at: usize) -> Option<usize> {
-        let Open { entry: open, may_repeat, .. } = std::mem::replace(&mut self.current, self.outer.pop()?);
+        let Open { entry, may_repeat, .. } = std::mem::replace(&mut self.current, self.outer.pop()?);
+        let open = entry as usize;
         if may_repeat {
             self.drop_repeated_keys(open);
         }
@@ -180,11 +183,11 @@ impl<'b> Builder<'b> {
     /// Reads a key and the colon after it. Returns the position after the colon.
     #[inline]
     fn key(&mut self, at: usize) -> Option<usize> {
-        let (start, b'"') = scan::next(self.bytes, at)? else { return None };
+        let (start, b'"') = scan::next(self.bytes(), at)? else { return None };
         let (end, tag) = self.strings.end(start)?;
         self.push(start, end, tag);
         self.note_key(start + 1, end - 1, tag);
-        match scan::next(self.bytes, end)? {
+        match scan::next(self.bytes(), end)? {
             (colon, b':') => Some(colon + 1),
             _ => None,
         }
@@ -193,7 +196,7 @@ impl<'b> Builder<'b> {
     /// The end of a word, which must be there.
     fn word(&self, start: usize, word: &[u8]) -> Option<usize> {
         let end = start + word.len();
-        (self.bytes.get(start..end)? == word).then_some(end)
+        (self.bytes().get(start..end)? == word).then_some(end)
     }
 }
 

@@ -6,34 +6,35 @@ use std::collections::{HashMap, HashSet};
 use super::index::{Builder, Entry, Tag, text_of};
 use super::scan::word_at;
 
-/// Up to this many keys, a key that may be a repeat is compared with the earlier ones immediately. In a larger object,
-/// all keys are compared once, when the object ends.
-const FEW_KEYS: usize = 32;
+/// Up to this many keys of an object that share a bit with an earlier one are compared immediately. With more, all keys
+/// are compared once, when the object ends.
+const FEW_SHARED: u32 = 8;
 
 impl Builder<'_> {
     /// Records the key that was just read, whose text is between `start` and `end`, in its object.
     #[inline]
     pub(super) fn note_key(&mut self, start: usize, end: usize, tag: Tag) {
-        let bit = 1 << key_bit(self.bytes, start, end);
-        let open = &mut self.current;
-        let is_shared = open.keys & bit != 0;
-        open.keys |= bit;
-        open.count += 1;
-        // A key with escapes may equal an earlier one that is written differently.
-        open.may_repeat |= tag == Tag::Escaped;
-        if is_shared {
-            self.compare_key();
+        let bit = 1 << key_bit(self.bytes(), start, end);
+        let is_shared = self.current.keys & bit != 0;
+        self.current.keys |= bit;
+        if is_shared || tag == Tag::Escaped {
+            self.compare_key(tag);
         }
     }
 
-    /// Compares the last key, which shares its bit with an earlier one, with all earlier keys. In an object with many
-    /// keys, the comparison is deferred until the object ends.
-    fn compare_key(&mut self) {
+    /// Compares the last key, which may equal an earlier one, with all earlier keys. In an object with many such keys,
+    /// the comparison is deferred until the object ends.
+    #[cold]
+    fn compare_key(&mut self, tag: Tag) {
         let Some(&key) = self.index.last() else { return };
-        let is_deferred = self.current.count > FEW_KEYS;
+        self.current.shared += 1;
+        // A key with escapes may equal an earlier one that is written differently, and has another bit.
+        let is_deferred = tag == Tag::Escaped || self.current.shared > FEW_SHARED;
         // `keys` does not return the last key, because it has no value yet.
         let repeats = is_deferred
-            || self.keys(self.current.entry).any(|known| is_same_text(self.bytes, self.index[known], key));
+            || self
+                .keys(self.current.entry as usize)
+                .any(|known| is_same_text(self.bytes(), self.index[known], key));
         self.current.may_repeat |= repeats;
     }
 
@@ -71,7 +72,7 @@ impl Builder<'_> {
     }
 
     fn key_text(&self, key: usize) -> Cow<'_, [u8]> {
-        text_of(self.bytes, self.index[key])
+        text_of(self.bytes(), self.index[key])
     }
 
     fn has_repeated(&self, keys: &[usize]) -> bool {
@@ -90,18 +91,16 @@ fn is_same_text(bytes: &[u8], one: Entry, other: Entry) -> bool {
 #[inline]
 fn key_bit(bytes: &[u8], start: usize, end: usize) -> u64 {
     let length = end - start;
-    let last = match length {
-        8.. => word_at(bytes, end - 8),
-        // Shift out the bytes after a short key.
-        1..8 => word_at(bytes, start).map(|word| word << (64 - 8 * length)),
-        _ => None,
+    let last = match end.checked_sub(8).and_then(|last| word_at(bytes, last)) {
+        // Shift out the bytes before a short key.
+        Some(word) if length > 0 => word >> (64 - 8 * length.min(8)),
+        _ => first_word(bytes.get(start..end).unwrap_or_default()),
     };
-    let last = last.unwrap_or_else(|| last_word(bytes.get(start..end).unwrap_or_default()));
     (last ^ length as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58
 }
 
-/// The last eight bytes of a text, with the last one in the highest byte. A short text is padded with zeros below.
+/// The bytes of an empty key, or of a short key in the first bytes of a text, with the first one lowest.
 #[cold]
-fn last_word(text: &[u8]) -> u64 {
-    text.iter().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56)
+fn first_word(text: &[u8]) -> u64 {
+    text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }

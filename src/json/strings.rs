@@ -10,7 +10,8 @@ const EACH: u64 = u64::from_le_bytes([1; 8]);
 
 /// Finds the ends of strings, which must be asked for in text order.
 pub(super) struct Strings<'b> {
-    bytes: &'b [u8],
+    /// The text.
+    pub(super) bytes: &'b [u8],
     /// Where the block that was examined last starts; `usize::MAX` at first.
     block: usize,
     /// A bit for each byte of that block that is a quote, a backslash or a control character, the first byte lowest.
