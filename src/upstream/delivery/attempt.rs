@@ -44,10 +44,17 @@ struct Sent {
     result: Result<Response, TransportError>,
     /// How much time it had.
     given: Duration,
-    /// How long it took.
-    took: Duration,
+    began: Instant,
+    ended: Instant,
     /// Whether it had enough time to count a timeout as a failure of the upstream.
     is_fair: bool,
+}
+
+impl Sent {
+    /// How long the request took.
+    fn took(&self) -> Duration {
+        self.ended - self.began
+    }
 }
 
 impl<'a> Attempt<'a> {
@@ -151,7 +158,7 @@ impl Attempt<'_> {
         let is_final = !options.repeatable || self.is_last || ends >= options.deadline;
         let overdue = options.overdue.filter(|_| !options.safe && is_final);
         let answered_by = if overdue.is_some() { ends + DETACHED_TIMEOUT } else { ends };
-        let pending = options.spans.begin(span);
+        let pending = options.spans.begin(span, began);
         let mut sending = options.transport.send(&request, Times { sent_by: ends, answered_by });
         let result = match overdue {
             None => sending.as_mut().await,
@@ -162,7 +169,7 @@ impl Attempt<'_> {
                     // Report a late request immediately, so that the breaker can open or end its probe before the
                     // request ends.
                     if is_fair {
-                        self.report(false);
+                        self.report(false, Instant::now());
                     }
                     overdue(TransportError::overdue(began.elapsed()));
                     sending.as_mut().await
@@ -170,10 +177,10 @@ impl Attempt<'_> {
             },
         };
         drop(sending);
-        pending.end(&result);
-        let took = began.elapsed();
-        self.log.time = Some(self.log.time.unwrap_or_default() + took);
-        Sent { request, result, given, took, is_fair }
+        let sent = Sent { request, result, given, began, ended: Instant::now(), is_fair };
+        pending.end(sent.ended, &sent.result);
+        self.log.time = Some(self.log.time.unwrap_or_default() + sent.took());
+        sent
     }
 
     /// Whether the upstream refused the credential and the credential can be renewed.
@@ -190,17 +197,15 @@ impl Attempt<'_> {
         let error = sent.result.as_ref().err();
         self.log.may_have_arrived |= error.is_none_or(TransportError::may_have_arrived);
         // A response after the deadline counts as a failure.
-        let verdict = if sent.took > sent.given { Some(false) } else { verdict(&sent.result) };
-        if let Some(good) = verdict.filter(|_| sent.took < sent.given || sent.is_fair) {
-            self.report(good);
+        let verdict = if sent.took() > sent.given { Some(false) } else { verdict(&sent.result) };
+        if let Some(good) = verdict.filter(|_| sent.took() < sent.given || sent.is_fair) {
+            self.report(good, sent.ended);
         }
     }
 
     /// Reports to the breaker, once.
-    fn report(&mut self, good: bool) {
-        if let Some(change) =
-            self.breaker_permit.take().and_then(|permit| permit.report(good, Instant::now()))
-        {
+    fn report(&mut self, good: bool, at: Instant) {
+        if let Some(change) = self.breaker_permit.take().and_then(|permit| permit.report(good, at)) {
             let upstream = &self.delivery.target.name;
             tracing::warn!(%upstream, "{upstream}: {change}");
         }

@@ -64,9 +64,9 @@ impl<'a> AttemptSpans<'a> {
         !self.is_hidden
     }
 
-    /// Begins an attempt. It is recorded when it ends.
-    pub(super) fn begin(&self, span: Option<u64>) -> PendingAttempt<'_> {
-        PendingAttempt { spans: self, span, began: Instant::now(), result: None }
+    /// Begins an attempt at `began`. It is recorded when it ends.
+    pub(super) fn begin(&self, span: Option<u64>, began: Instant) -> PendingAttempt<'_> {
+        PendingAttempt { spans: self, span, began, ended: None }
     }
 }
 
@@ -75,19 +75,23 @@ pub(super) struct PendingAttempt<'a> {
     spans: &'a AttemptSpans<'a>,
     span: Option<u64>,
     began: Instant,
-    result: Option<Result<StatusCode, TransportError>>,
+    /// When it ended, and its result.
+    ended: Option<(Instant, Result<StatusCode, TransportError>)>,
 }
 
 impl PendingAttempt<'_> {
-    pub(super) fn end(mut self, ended: &Result<Response, TransportError>) {
-        self.result = Some(ended.as_ref().map(|response| response.status).map_err(Clone::clone));
+    pub(super) fn end(mut self, at: Instant, result: &Result<Response, TransportError>) {
+        self.ended = Some((at, result.as_ref().map(|response| response.status).map_err(Clone::clone)));
     }
 }
 
 impl Drop for PendingAttempt<'_> {
     fn drop(&mut self) {
-        let (span, began, result) = (self.span, self.began, self.result.take());
+        let (ended, result) = match self.ended.take() {
+            Some((ended, result)) => (ended, Some(result)),
+            None => (Instant::now(), None),
+        };
         let mut records = self.spans.records.lock();
-        records.push(AttemptRecord { span, began, ended: Instant::now(), result });
+        records.push(AttemptRecord { span: self.span, began: self.began, ended, result });
     }
 }
