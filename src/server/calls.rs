@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,6 @@ use http::{HeaderMap, Method, Request, Response, Uri, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use percent_encoding::percent_decode_str;
-use tokio::task::yield_now;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
@@ -94,8 +94,8 @@ async fn answer<B: InboundBody>(app: App, peer: Peer, request: Request<B>) -> Re
         poll_fn(|context| poll_caught(answering.as_mut(), context)).await
     };
     // The calls that are ready now are all computed before their responses are sent, one after the other. A client that
-    // has several of them wakes up once. See the same line in `upstream/http.rs`.
-    yield_now().await;
+    // has several of them wakes up once. See the similar line in `upstream/http.rs`.
+    after_ready_tasks().await;
     match answered.unwrap_or(Err(Refusal::Fault)) {
         Ok(response) => response,
         Err(refusal) => {
@@ -105,6 +105,21 @@ async fn answer<B: InboundBody>(app: App, peer: Peer, request: Request<B>) -> Re
             refusal.into_response()
         }
     }
+}
+
+/// Continues after the tasks that are ready now. `yield_now` of tokio would also wait until the sockets have been polled,
+/// and then for the calls that have arrived.
+async fn after_ready_tasks() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        // A task that wakes itself goes behind the others.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The name of the platform that a request is for, and the function that its path names, both still percent-encoded.
