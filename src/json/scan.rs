@@ -1,5 +1,8 @@
 //! Skips white space and numbers of a JSON text, and checks their syntax.
 
+/// A set bit for every byte of a word.
+pub(super) const EACH: u64 = u64::from_le_bytes([1; 8]);
+
 /// A number of at most this length without an exponent is in the range of a double.
 const SAFE_DIGITS: usize = 300;
 
@@ -72,6 +75,13 @@ pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
 
 /// [`plain_end`] for the last few bytes of the text.
 fn last_plain_end(bytes: &[u8], at: usize) -> usize {
+    let left = bytes.len().saturating_sub(at);
+    if let (1..8, Some(word)) = (left, bytes.last_chunk().map(|word| u64::from_le_bytes(*word))) {
+        // Spaces take the place of the bytes before `at`.
+        let spaces = EACH * u64::from(b' ');
+        let found = special_bytes(word >> (64 - 8 * left) | spaces << (8 * left));
+        return if found == 0 { bytes.len() } else { at + found.trailing_zeros() as usize / 8 };
+    }
     let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
     let rest = bytes.get(at..).unwrap_or_default();
     rest.iter().position(is_special).map_or(bytes.len(), |found| at + found)
@@ -87,8 +97,29 @@ pub(super) fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
 /// first match, so only the lowest set bit is reliable.
 #[inline]
 fn special_bytes(word: u64) -> u64 {
-    const EACH: u64 = u64::from_le_bytes([1; 8]);
     let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
     let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
     (below(word, 0x20) | equal(b'"') | equal(b'\\')) & (EACH << 7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_special_byte_is_found_at_any_position() {
+        for special in [b'"', b'\\', 0, 0x1f] {
+            for length in 0..20 {
+                for place in 0..length {
+                    // The bytes just above and below the special ones are plain.
+                    let mut text = b"!#[] \x80\xff~".repeat(3)[..length].to_vec();
+                    text[place] = special;
+                    for at in 0..=length {
+                        let expected = if at <= place { place } else { length };
+                        assert_eq!(plain_end(&text, at), expected, "{text:?} from {at}");
+                    }
+                }
+            }
+        }
+    }
 }

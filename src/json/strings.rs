@@ -1,12 +1,10 @@
 //! Finds where the strings of a JSON text end, and checks their escapes.
 
 use super::index::Tag;
+use super::scan::EACH;
 
 /// The number of bytes that are examined at once.
 const BLOCK: usize = 64;
-
-/// A set bit for every byte of a word.
-const EACH: u64 = u64::from_le_bytes([1; 8]);
 
 /// Finds the ends of strings, which must be asked for in text order.
 pub(super) struct Strings<'b> {

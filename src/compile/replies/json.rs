@@ -1,7 +1,7 @@
 //! JSON whose strings are templates, written in the table or in a template file.
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::lang::template::json::JsonTemplate;
+use crate::lang::template::json::{JsonTemplate, ObjectKey};
 use crate::lang::template::{Names, Template};
 use crate::table::document::{Entries, Kind, Located, Node};
 
@@ -44,7 +44,7 @@ fn object(cx: &mut Cx<'_>, entries: &Entries, node: &Node, names: &Names<'_>) ->
     for (key, value) in entries {
         good &= values::no_template(&key.value, key.span, "a key", cx.diagnostics);
         match compile(cx, value, names) {
-            Some(template) => out.push((key.value.clone(), template)),
+            Some(template) => out.push((ObjectKey::new(&key.value), template)),
             None => good = false,
         }
     }

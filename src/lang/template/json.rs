@@ -19,7 +19,24 @@ pub(crate) enum JsonTemplate {
     /// A string that contains expressions.
     Text(Template),
     List(Vec<Self>),
-    Object(Vec<(String, Self)>),
+    Object(Vec<(ObjectKey, Self)>),
+}
+
+/// A key of an object.
+#[derive(Debug, Clone)]
+pub(crate) struct ObjectKey {
+    name: String,
+    /// The key as JSON, with the colon.
+    json: String,
+}
+
+impl ObjectKey {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut json = String::new();
+        push_string(&mut json, name);
+        json.push(':');
+        Self { name: name.to_owned(), json }
+    }
 }
 
 impl JsonTemplate {
@@ -59,7 +76,7 @@ impl JsonTemplate {
             Self::Sole(template) | Self::Text(template) => template.written().into(),
             Self::List(items) => items.iter().map(Self::written).collect(),
             Self::Object(entries) => {
-                entries.iter().map(|(key, template)| (key.clone(), template.written())).collect()
+                entries.iter().map(|(key, template)| (key.name.clone(), template.written())).collect()
             }
         }
     }
@@ -117,8 +134,7 @@ impl Writer<'_> {
                     if before > first {
                         self.out.push(',');
                     }
-                    push_string(self.out, key);
-                    self.out.push(':');
+                    self.out.push_str(&key.json);
                     if !self.write(value)? {
                         self.out.truncate(before);
                     }

@@ -1,6 +1,7 @@
 //! What templates may cost.
 
 use super::*;
+use crate::lang::template::json::ObjectKey;
 
 #[test]
 fn a_partial_that_includes_itself_is_an_error() {
@@ -95,7 +96,7 @@ fn a_tree_that_is_nested_deep_does_not_become_text() {
     let literal = JsonTemplate::Literal(nested(300));
     assert_eq!(to_value(&tags, nested(300)), Ok(Some(nested(300))));
     assert_eq!(to_value(&literal, Value::Null), Ok(Some(nested(300))));
-    let object = JsonTemplate::Object(vec![("a".to_owned(), tags)]);
+    let object = JsonTemplate::Object(vec![(ObjectKey::new("a"), tags)]);
     assert_eq!(to_value(&object, nested(126)), Ok(Some(json!({"a": nested(126)}))));
     assert_eq!(to_value(&object, nested(127)), Err(RenderError::TooDeep));
 }
