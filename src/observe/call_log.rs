@@ -13,6 +13,7 @@ use crate::plan::{Plan, Route};
 use crate::printable::printable_line;
 use crate::secret::Masks;
 
+use super::client_text::ClientText;
 use super::record_id::RecordId;
 
 /// The most characters of an error, and of a name chosen by the caller.
@@ -43,6 +44,7 @@ fn outcome(record: &Record, plan: &Plan, client: IpAddr, id: Option<RecordId>) {
     let late = if record.was_overdue() { ", after its late reply" } else { "" };
     let upstream_ms = record.upstream_time().map(|time| time.as_millis());
     let case = record.case.map(|case| case + 1);
+    let client = ClientText(client);
     let attempts = record.attempts();
     let cache = record.cache_use().map(CacheUse::slug);
     let trace = record.trace();
@@ -149,10 +151,20 @@ pub(super) fn one_line(text: &str) -> String {
     printable_line(&text).chars().take(MAX_SHOWN).collect()
 }
 
+/// Which bytes of names are shown as they are.
+static IS_PLAIN: [bool; 256] = {
+    let (mut is_plain, mut byte) = ([false; 256], 0u8);
+    while byte.is_ascii() {
+        is_plain[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':' | b'+' | b'/');
+        byte += 1;
+    }
+    is_plain
+};
+
 /// A name chosen by the caller, for the log: escaped and shortened.
 pub fn shown_name(text: &str) -> Cow<'_, str> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+/".contains(&byte);
-    if text.len() <= MAX_NAME_SHOWN && text.bytes().all(is_plain) {
+    if text.len() <= MAX_NAME_SHOWN && text.bytes().all(|byte| IS_PLAIN[usize::from(byte)]) {
         return text.into();
     }
     text.escape_debug().take(MAX_NAME_SHOWN).collect()

@@ -17,7 +17,7 @@ use crate::secret::Masks;
 
 use super::packed::PackedRecord;
 use super::record_id::{RecordId, RecordIds};
-use super::ring::{FailureRings, Ring};
+use super::ring::{FailureRings, Removed, Ring};
 use super::view::ANSWERED;
 
 /// The size limit of the history, in bytes: half of it for answered calls, half for failed ones.
@@ -78,18 +78,21 @@ impl History {
     /// Adds a call, and drops the oldest ones beyond `most` or the size limit. The limits of answered and of failed
     /// calls are separate.
     pub fn keep(&self, entry: HistoryEntry, most: usize) {
+        let is_answered = entry.outcome() == ANSWERED;
         let entry = Arc::new(entry);
         let mut state = self.state();
-        match entry.outcome() {
-            ANSWERED => state.answered.push(Arc::clone(&entry)),
-            _ => state.failed.push(Arc::clone(&entry)),
+        let live = state.live.as_ref().filter(|live| live.receiver_count() > 0);
+        let sent = live.map(|live| (live.clone(), Arc::clone(&entry)));
+        if is_answered {
+            state.answered.push(entry);
+        } else {
+            state.failed.push(entry);
         }
         let removed = state.trim(most);
-        let live = state.live.clone().filter(|live| live.receiver_count() > 0);
         drop(state);
         // Freeing a large record takes time, so do it after the lock is released.
         drop(removed);
-        if let Some(live) = live {
+        if let Some((live, entry)) = sent {
             // The subscriber may have gone.
             let _ = live.send(entry);
         }
@@ -123,8 +126,8 @@ impl History {
 
 impl HistoryState {
     /// Removes and returns the oldest entries beyond the limits.
-    fn trim(&mut self, most: usize) -> Vec<Arc<HistoryEntry>> {
-        let mut removed = Vec::new();
+    fn trim(&mut self, most: usize) -> Removed {
+        let mut removed = Removed::new();
         self.answered.trim(most, MAX_BYTES / 2, &mut removed);
         self.failed.trim(most, MAX_BYTES / 2, &mut removed);
         removed

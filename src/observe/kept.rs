@@ -92,6 +92,9 @@ impl Record {
 
 /// A name, shortened to the most that is kept.
 fn short(name: String) -> String {
+    if name.len() <= MAX_TEXT {
+        return name;
+    }
     match name.char_indices().nth(MAX_TEXT) {
         Some((end, _)) => name[..end].to_owned(),
         None => name,

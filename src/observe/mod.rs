@@ -2,6 +2,7 @@
 //! hidden.
 
 pub mod call_log;
+mod client_text;
 mod deliveries;
 pub mod history;
 mod human_line;
@@ -94,15 +95,15 @@ impl Observers {
         if id.is_none() && !plan.log.bodies {
             return;
         }
-        let kept = Kept { record, plan: Arc::clone(plan), route: route.cloned(), client, id };
+        let kept = Kept { record, route: route.cloned(), client, id };
         let is_slow = plan.log.bodies && kept.record.bytes() > SMALL_RECORD;
-        match Handle::try_current() {
+        match is_slow.then(Handle::try_current) {
             // The caller does not wait for the log.
-            Ok(runtime) if is_slow => {
-                let history = Arc::clone(&self.history);
-                runtime.spawn_blocking(move || kept.keep(&history));
+            Some(Ok(runtime)) => {
+                let (plan, history) = (Arc::clone(plan), Arc::clone(&self.history));
+                runtime.spawn_blocking(move || kept.keep(&plan, &history));
             }
-            _ => kept.keep(&self.history),
+            _ => kept.keep(plan, &self.history),
         }
     }
 }
@@ -110,17 +111,16 @@ impl Observers {
 /// A call that has ended, as far as its whole record is logged and kept.
 struct Kept {
     record: Box<Record>,
-    plan: Arc<Plan>,
     route: Option<Arc<Route>>,
     client: IpAddr,
     id: Option<RecordId>,
 }
 
 impl Kept {
-    fn keep(self, history: &History) {
-        let Self { record, plan, route, client, id } = self;
+    fn keep(self, plan: &Plan, history: &History) {
+        let Self { record, route, client, id } = self;
         if plan.log.bodies {
-            call_log::whole(&record, &plan, route.as_deref(), id);
+            call_log::whole(&record, plan, route.as_deref(), id);
         }
         if let Some(id) = id {
             history

@@ -4,6 +4,7 @@
 //! one by one, long after the call, each would be a cache miss. So they are serialized into one buffer while they are
 //! still in the cache, and read back when the record is requested.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -17,6 +18,11 @@ use crate::upstream::{Request, RequestUrl};
 
 /// The largest record that is packed, in bytes. Copying a larger one would cost more than it saves.
 const MAX_PACKED: usize = 32 * 1024;
+
+thread_local! {
+    /// The buffer for the next content of the thread. A record is written here, and copied when its size is known.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A record that is kept, packed if possible.
 #[derive(Debug)]
@@ -72,7 +78,7 @@ impl PackedRecord {
 impl Kept {
     fn pack(&mut self, route: Arc<Route>) {
         let record = &mut *self.record;
-        let mut args = String::with_capacity(2048);
+        let mut args = String::from_utf8(BUFFER.take()).unwrap_or_default();
         if let Some(validated) = &mut record.validated {
             push_value(&mut args, &std::mem::take(&mut validated.args));
         }
@@ -90,7 +96,10 @@ impl Kept {
                 put_headers(&mut out, &response.take_headers());
             }
         }
-        self.content = Some(Content { bytes: out.into(), args_bytes, route });
+        self.content = Some(Content { bytes: Box::from(&*out), args_bytes, route });
+        out.clear();
+        out.shrink_to(MAX_PACKED);
+        BUFFER.set(out);
     }
 
     fn unpack(&mut self, content: &Content) {

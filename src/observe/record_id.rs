@@ -3,6 +3,10 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The length of a process's number as text.
+const PROCESS_DIGITS: usize = 10;
+const HEX_DIGITS: [u8; 16] = *b"0123456789abcdef";
+
 /// The id of a record. No other process, not even the same one after a restart, gives it to another call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordId {
@@ -21,7 +25,7 @@ pub(super) struct RecordIds {
 
 impl Default for RecordIds {
     fn default() -> Self {
-        Self { process: fastrand::u64(..1 << 40), last: AtomicU64::new(0) }
+        Self { process: fastrand::u64(..1 << (4 * PROCESS_DIGITS)), last: AtomicU64::new(0) }
     }
 }
 
@@ -34,6 +38,27 @@ impl RecordIds {
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:010x}-{}", self.process, self.number)
+        // Each log line has an id, so it is written without the machinery of `write!`.
+        let hex = std::array::from_fn::<u8, PROCESS_DIGITS, _>(|at| {
+            HEX_DIGITS[(self.process >> (4 * (PROCESS_DIGITS - 1 - at))) as usize & 0xf]
+        });
+        f.write_str(std::str::from_utf8(&hex).unwrap_or_default())?;
+        f.write_str("-")?;
+        f.write_str(itoa::Buffer::new().format(self.number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_process_in_hexadecimal_and_the_number() {
+        for process in [0, 1, 0xabc, (1 << 40) - 1, 0x12_3456_789a, 0xf0_0000_0000] {
+            for number in [0, 1, 99, 12_345, u64::MAX] {
+                let id = RecordId { process, number };
+                assert_eq!(id.to_string(), format!("{process:010x}-{number}"));
+            }
+        }
     }
 }

@@ -4,7 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::history::HistoryEntry;
+
+/// Entries that were removed. Usually, each new entry removes one.
+pub(super) type Removed = SmallVec<[Arc<HistoryEntry>; 2]>;
 
 /// Entries, oldest first, and their total size.
 #[derive(Debug, Default)]
@@ -29,7 +34,7 @@ impl Ring {
     }
 
     /// Removes the oldest entries until at most `count` of at most `bytes` are left, and adds them to `removed`.
-    pub(super) fn trim(&mut self, count: usize, bytes: usize, removed: &mut Vec<Arc<HistoryEntry>>) {
+    pub(super) fn trim(&mut self, count: usize, bytes: usize, removed: &mut Removed) {
         while self.entries.len() > count || self.bytes > bytes {
             let Some(oldest) = self.pop() else { break };
             removed.push(oldest);
@@ -59,7 +64,7 @@ impl FailureRings {
 
     /// Removes entries until at most `count` of at most `bytes` are left, and adds them to `removed`. Each time, the
     /// largest ring loses its oldest entry.
-    pub(super) fn trim(&mut self, count: usize, bytes: usize, removed: &mut Vec<Arc<HistoryEntry>>) {
+    pub(super) fn trim(&mut self, count: usize, bytes: usize, removed: &mut Removed) {
         while self.count > count || self.bytes > bytes {
             let is_too_large = self.bytes > bytes;
             let size = |ring: &Ring| if is_too_large { ring.bytes } else { ring.entries.len() };
