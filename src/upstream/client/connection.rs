@@ -121,7 +121,7 @@ impl Connection {
         self.keeps_alive = false;
         let mut outgoing = std::mem::take(&mut self.outgoing);
         outgoing.clear();
-        request.write_head(&mut outgoing);
+        let closes = request.write_head(&mut outgoing);
         let mut body = request.body.clone();
         if body.len() <= MAX_COPIED {
             outgoing.extend_from_slice(&std::mem::take(&mut body));
@@ -136,7 +136,7 @@ impl Connection {
             Some(head) => head,
             None => self.head(request.method).await?,
         };
-        self.keeps_alive = head.keeps_alive && was_sent && !request.closes();
+        self.keeps_alive = head.keeps_alive && was_sent && !closes;
         self.body = match head.framing {
             Framing::Length(length) => Body::Length(length),
             Framing::Chunked => Body::Chunked(Chunked::of_response()),
