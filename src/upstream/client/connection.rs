@@ -122,13 +122,14 @@ impl Connection {
         let mut outgoing = std::mem::take(&mut self.outgoing);
         outgoing.clear();
         let closes = request.write_head(&mut outgoing);
-        let mut body = request.body.clone();
+        let mut body = request.body;
         if body.len() <= MAX_COPIED {
-            outgoing.extend_from_slice(&std::mem::take(&mut body));
+            outgoing.extend_from_slice(body);
+            body = &[];
         }
         let mut early = self.write(&outgoing, request.method).await?;
         if early.is_none() && !body.is_empty() {
-            early = self.write(&body, request.method).await?;
+            early = self.write(body, request.method).await?;
         }
         self.outgoing = outgoing;
         let was_sent = early.is_none();

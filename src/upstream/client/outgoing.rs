@@ -1,6 +1,5 @@
 //! Writes a request: its request line, the headers of the table with the client's defaults, and its body.
 
-use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, PROXY_AUTHORIZATION, RANGE,
     TRANSFER_ENCODING, USER_AGENT,
@@ -24,7 +23,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) url: &'a RequestUrl,
     /// The headers of the table and of the credential.
     pub(super) headers: &'a HeaderMap,
-    pub(super) body: &'a Bytes,
+    pub(super) body: &'a [u8],
     /// The credential for the proxy that forwards the request; `None` if no proxy does or it needs none.
     pub(super) proxy_authorization: Option<&'a HeaderValue>,
     /// Whether a proxy forwards the request. It then needs the whole URL in the request line.
