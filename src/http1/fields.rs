@@ -1,11 +1,11 @@
 //! Header fields: lists of elements, and how a field is written.
 
 use http::HeaderMap;
-use http::header::{CONNECTION, HeaderName};
+use http::header::{CONTENT_LENGTH, HeaderName};
 
-/// Whether a `connection` header has this option.
-pub(crate) fn connection_has(headers: &HeaderMap, option: &str) -> bool {
-    elements(headers, &CONNECTION).any(|value| value.eq_ignore_ascii_case(option.as_bytes()))
+/// Whether one line of a header that is a list has this element.
+pub(crate) fn has_element(value: &[u8], element: &str) -> bool {
+    elements_of(value).any(|found| found.eq_ignore_ascii_case(element.as_bytes()))
 }
 
 /// The elements of a header that is a list.
@@ -27,4 +27,9 @@ pub(crate) fn write_header(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the header with the length of a body.
+pub(crate) fn write_content_length(out: &mut Vec<u8>, length: u64) {
+    write_header(out, &CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes());
 }

@@ -3,8 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, header::FORWARDED};
+use http::header::{FORWARDED, HeaderMap, HeaderName};
 use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The peer address of the connection that a request arrived on.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +28,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
         }
         client
     };
-    let by_list = headers.contains_key("x-forwarded-for").then(|| follow(x_forwarded_for(headers)));
+    let by_list = headers.contains_key(X_FORWARDED_FOR).then(|| follow(x_forwarded_for(headers)));
     let by_elements = headers.contains_key(FORWARDED).then(|| follow(forwarded(headers)));
     match (by_list, by_elements) {
         (Some(one), Some(other)) if one != other => peer,
@@ -37,7 +39,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
 /// The hops of `X-Forwarded-For`, farthest first. A hop that is not an address is `None`.
 fn x_forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let mut hops = Vec::new();
-    for value in headers.get_all("x-forwarded-for") {
+    for value in headers.get_all(X_FORWARDED_FOR) {
         match value.to_str() {
             Ok(text) => hops.extend(text.split(',').map(|hop| address(hop.trim()))),
             Err(_) => hops.push(None),

@@ -2,10 +2,12 @@
 //! can make a browser on this machine send requests to it, even under a host name of its own that resolves to this machine
 //! (DNS rebinding).
 
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, HeaderName, Version, header};
 use url::Url;
 
 use crate::plan::network::is_loopback;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether a web page from another machine made the browser send this request.
 pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
@@ -14,7 +16,7 @@ pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
         url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && is_loopback(&url))
     };
     headers.get_all(header::ORIGIN).iter().any(|origin| !is_local(origin))
-        || headers.get_all("sec-fetch-site").iter().any(|site| site == "cross-site")
+        || headers.get_all(SEC_FETCH_SITE).iter().any(|site| site == "cross-site")
 }
 
 /// Whether the `Host` header names this machine, or the host of `public_url`. A request without the header does not come
@@ -61,7 +63,7 @@ pub(super) fn is_clear(version: Version, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     #[test]
     fn usual_hosts_are_known_without_parsing() {

@@ -1,7 +1,6 @@
 //! Writes the head of a response.
 
 use std::cell::RefCell;
-use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
@@ -9,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-use crate::http1::fields::{connection_has, write_header};
+use crate::http1::fields::{has_element, write_content_length, write_header};
 
 /// What the head of a response depends on, beside its own headers.
 pub(super) struct Facts<'a> {
@@ -51,17 +50,22 @@ pub(super) fn write_head(
     headers: &HeaderMap,
     facts: &Facts<'_>,
 ) -> Sending {
-    let sending = sending(status, headers, facts);
     write_status(out, status, facts.version);
+    let (mut closes, mut has_date) = (false, false);
     for (name, value) in headers {
-        if !matches!(*name, CONTENT_LENGTH | TRANSFER_ENCODING) {
-            write_header(out, name, value.as_bytes());
+        match *name {
+            CONTENT_LENGTH | TRANSFER_ENCODING => continue,
+            CONNECTION => closes |= has_element(value.as_bytes(), "close"),
+            DATE => has_date = true,
+            _ => {}
         }
+        write_header(out, name, value.as_bytes());
     }
+    let sending = sending(status, closes, facts);
     // What the version of the client does not imply.
     match (sending.keeps_alive, facts.version) {
         (true, Version::HTTP_10) => write_header(out, &CONNECTION, b"keep-alive"),
-        (false, Version::HTTP_11) if !connection_has(headers, "close") => {
+        (false, Version::HTTP_11) if !closes => {
             write_header(out, &CONNECTION, b"close");
         }
         _ => {}
@@ -69,19 +73,19 @@ pub(super) fn write_head(
     if has_length(status, facts)
         && let Some(length) = facts.length
     {
-        // Writing to a `Vec` cannot fail.
-        let _ = write!(out, "content-length: {length}\r\n");
+        write_content_length(out, length);
     } else if sending.body == SentBody::Chunked {
         write_header(out, &TRANSFER_ENCODING, b"chunked");
     }
-    if !headers.contains_key(DATE) {
+    if !has_date {
         write_date(out);
     }
     out.extend_from_slice(b"\r\n");
     sending
 }
 
-fn sending(status: StatusCode, headers: &HeaderMap, facts: &Facts<'_>) -> Sending {
+/// How a response is sent. `closes` says whether its own headers end the connection.
+fn sending(status: StatusCode, closes: bool, facts: &Facts<'_>) -> Sending {
     let is_tunnel = facts.method == Method::CONNECT && status.is_success();
     let has_none = facts.method == Method::HEAD
         || is_tunnel
@@ -92,7 +96,7 @@ fn sending(status: StatusCode, headers: &HeaderMap, facts: &Facts<'_>) -> Sendin
         None if facts.version == Version::HTTP_10 => SentBody::Close,
         None => SentBody::Chunked,
     };
-    let is_last = is_tunnel || body == SentBody::Close || connection_has(headers, "close");
+    let is_last = is_tunnel || body == SentBody::Close || closes;
     Sending { body, keeps_alive: facts.keeps_alive && !is_last }
 }
 

@@ -121,14 +121,15 @@ impl Connection {
         self.keeps_alive = false;
         let mut outgoing = std::mem::take(&mut self.outgoing);
         outgoing.clear();
-        request.write_head(&mut outgoing);
-        let mut body = request.body.clone();
+        let closes = request.write_head(&mut outgoing);
+        let mut body = request.body;
         if body.len() <= MAX_COPIED {
-            outgoing.extend_from_slice(&std::mem::take(&mut body));
+            outgoing.extend_from_slice(body);
+            body = &[];
         }
         let mut early = self.write(&outgoing, request.method).await?;
         if early.is_none() && !body.is_empty() {
-            early = self.write(&body, request.method).await?;
+            early = self.write(body, request.method).await?;
         }
         self.outgoing = outgoing;
         let was_sent = early.is_none();
@@ -136,7 +137,7 @@ impl Connection {
             Some(head) => head,
             None => self.head(request.method).await?,
         };
-        self.keeps_alive = head.keeps_alive && was_sent && !request.closes();
+        self.keeps_alive = head.keeps_alive && was_sent && !closes;
         self.body = match head.framing {
             Framing::Length(length) => Body::Length(length),
             Framing::Chunked => Body::Chunked(Chunked::of_response()),

@@ -3,13 +3,13 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 use httparse::{ParserConfig, Status};
 
 use super::error::invalid;
 use crate::http1::MAX_HEADERS;
-use crate::http1::fields::{connection_has, elements};
+use crate::http1::fields::{elements, elements_of};
 use crate::upstream::TransportError;
 
 /// The error of a response that is something else.
@@ -92,13 +92,12 @@ fn head(
     (status, version): (StatusCode, u8),
     parsed: &[httparse::Header<'_>],
 ) -> Result<Head, TransportError> {
-    let headers = headers_of(text, parsed)?;
-    let framing = framing(status, version, method, &headers)?;
-    let has_option = |option: &str| connection_has(&headers, option);
-    let is_persistent = !has_option("close") && (version > 0 || has_option("keep-alive"));
+    let (headers, facts) = headers_of(text, parsed)?;
+    let framing = framing((status, version), method, &headers, facts.has_coding)?;
+    let is_persistent = !facts.closes && (version > 0 || facts.keeps_alive);
     // After 101 the connection speaks another protocol.
     let is_over = framing == Framing::Close || status == StatusCode::SWITCHING_PROTOCOLS;
-    let keeps_alive = is_persistent && !is_over && !is_ambiguous(status, &headers);
+    let keeps_alive = is_persistent && !is_over && !is_ambiguous(status, &headers, facts.has_coding);
     Ok(Head { status, headers, framing, keeps_alive })
 }
 
@@ -125,8 +124,32 @@ fn check_unread(text: &[u8], parsed: &[httparse::Header<'_>]) -> Result<(), Tran
     Ok(())
 }
 
-fn headers_of(text: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, TransportError> {
-    let mut headers = HeaderMap::with_capacity(parsed.len());
+/// What the headers say about the connection and the body, noted while they are read: looking for each header afterwards
+/// would cost more.
+#[derive(Default)]
+struct Facts {
+    has_coding: bool,
+    closes: bool,
+    keeps_alive: bool,
+}
+
+impl Facts {
+    fn note(&mut self, name: &HeaderName, value: &[u8]) {
+        match *name {
+            TRANSFER_ENCODING => self.has_coding = true,
+            CONNECTION => {
+                for option in elements_of(value) {
+                    self.closes |= option.eq_ignore_ascii_case(b"close");
+                    self.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn headers_of(text: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(HeaderMap, Facts), TransportError> {
+    let (mut headers, mut facts) = (HeaderMap::with_capacity(parsed.len()), Facts::default());
     for header in parsed {
         let Ok(name) = HeaderName::from_bytes(header.name.as_bytes()) else { continue };
         let value = if header.value.contains(&b'\n') {
@@ -135,14 +158,17 @@ fn headers_of(text: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap
             HeaderValue::from_maybe_shared(text.slice_ref(header.value))
         };
         match value {
-            Ok(value) => drop(headers.append(name, value)),
+            Ok(value) => {
+                facts.note(&name, value.as_bytes());
+                headers.append(name, value);
+            }
             Err(_) if name == CONTENT_LENGTH || name == TRANSFER_ENCODING => {
                 return Err(invalid(&format!("its header `{name}` is malformed")));
             }
             Err(_) => {}
         }
     }
-    Ok(headers)
+    Ok((headers, facts))
 }
 
 /// The value of a header that is folded over several lines, on one line.
@@ -152,12 +178,11 @@ fn unfolded(value: &[u8]) -> Vec<u8> {
 }
 
 fn framing(
-    status: StatusCode,
-    version: u8,
+    (status, version): (StatusCode, u8),
     method: &Method,
     headers: &HeaderMap,
+    has_coding: bool,
 ) -> Result<Framing, TransportError> {
-    let has_coding = headers.contains_key(TRANSFER_ENCODING);
     if has_coding {
         check_codings(version, headers)?;
     }
@@ -191,8 +216,7 @@ fn check_codings(version: u8, headers: &HeaderMap) -> Result<(), TransportError>
 
 /// Whether the peer may disagree with us about where the body ends. Bytes after that must not become the response
 /// to another request (RFC 9112, section 11.2).
-fn is_ambiguous(status: StatusCode, headers: &HeaderMap) -> bool {
-    let has_coding = headers.contains_key(TRANSFER_ENCODING);
+fn is_ambiguous(status: StatusCode, headers: &HeaderMap, has_coding: bool) -> bool {
     let has_length = || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
     match status {
         StatusCode::NO_CONTENT => has_coding || has_length(),

@@ -17,7 +17,6 @@ mod tunnel;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
@@ -73,8 +72,8 @@ impl Client {
         // Literal addresses are checked here, resolved ones when connecting. Redirects stay on this host.
         request.target.network.admit(request.url.origin())?;
         let origin = self.origins.of(request.url.origin())?;
-        let body = request.body.clone().unwrap_or_default();
-        let outgoing = self.outgoing(&origin, (&request.method, &request.url), &request.headers, &body);
+        let body = request.body.as_deref().unwrap_or_default();
+        let outgoing = self.outgoing(&origin, (&request.method, &request.url), &request.headers, body);
         let inbound = self.exchange(&outgoing, progress).await?;
         let next = match self.redirects {
             Redirects::None => None,
@@ -103,13 +102,13 @@ impl Client {
         progress.following();
         let mut method = request.method.clone();
         let mut headers = request.headers.clone();
-        let mut body = request.body.clone().unwrap_or_default();
+        let mut body = request.body.as_deref().unwrap_or_default();
         for followed in 1.. {
             redirect::rewrite(inbound.head.status, &mut method, &mut headers, &mut body);
             if inbound.connection.has_ended() {
                 origin.put(inbound.connection);
             }
-            let outgoing = self.outgoing(origin, (&method, &next), &headers, &body);
+            let outgoing = self.outgoing(origin, (&method, &next), &headers, body);
             inbound = self.exchange(&outgoing, progress).await.map_err(redirect::not_followed)?;
             match redirect::target(&inbound.head, &next, &request.target.root) {
                 Some(after) if followed < MAX_REDIRECTS => next = after,
@@ -124,7 +123,7 @@ impl Client {
         origin: &'a Origin,
         (method, url): (&'a Method, &'a RequestUrl),
         headers: &'a HeaderMap,
-        body: &'a Bytes,
+        body: &'a [u8],
     ) -> Outgoing<'a> {
         let proxy = self.connector.forwards(origin);
         let proxy_authorization = proxy.and_then(|proxy| proxy.authorization.as_ref());

@@ -1,21 +1,20 @@
 //! Writes a request: its request line, the headers of the table with the client's defaults, and its body.
 
-use std::io::Write as _;
-
-use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderValue, PROXY_AUTHORIZATION, RANGE,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, PROXY_AUTHORIZATION, RANGE,
     TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{HeaderMap, Method};
 use url::Position;
 
 use super::origin::Origin;
-use crate::http1::fields::{connection_has, write_header};
+use crate::http1::fields::{has_element, write_content_length, write_header};
 use crate::upstream::RequestUrl;
 
-const AGENT: &[u8] = concat!("jackfield/", env!("CARGO_PKG_VERSION")).as_bytes();
-const CODINGS: &[u8] = b"gzip,br";
+// The headers that the table does not set, as lines.
+const DEFAULT_ACCEPT: &[u8] = b"accept: */*\r\n";
+const DEFAULT_AGENT: &[u8] = concat!("user-agent: jackfield/", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes();
+const DEFAULT_CODINGS: &[u8] = b"accept-encoding: gzip,br\r\n";
 
 /// A request to an origin.
 pub(super) struct Outgoing<'a> {
@@ -24,7 +23,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) url: &'a RequestUrl,
     /// The headers of the table and of the credential.
     pub(super) headers: &'a HeaderMap,
-    pub(super) body: &'a Bytes,
+    pub(super) body: &'a [u8],
     /// The credential for the proxy that forwards the request; `None` if no proxy does or it needs none.
     pub(super) proxy_authorization: Option<&'a HeaderValue>,
     /// Whether a proxy forwards the request. It then needs the whole URL in the request line.
@@ -34,7 +33,9 @@ pub(super) struct Outgoing<'a> {
 impl Outgoing<'_> {
     /// Writes the request line and the headers. A configured length or transfer coding is replaced by the actual
     /// length: after a wrong one, the upstream would read the rest of the body as another request.
-    pub(super) fn write_head(&self, out: &mut Vec<u8>) {
+    ///
+    /// Returns whether the request itself ends the connection.
+    pub(super) fn write_head(&self, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         if self.is_forwarded {
@@ -45,6 +46,7 @@ impl Outgoing<'_> {
         out.extend_from_slice(self.url.path_and_query().as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         let (mut accepts, mut has_agent, mut has_codings, mut has_host) = (false, false, false, false);
+        let mut closes = false;
         for (name, value) in self.headers {
             match *name {
                 TRANSFER_ENCODING | CONTENT_LENGTH => continue,
@@ -54,18 +56,19 @@ impl Outgoing<'_> {
                 // A range counts the bytes of the encoded form.
                 ACCEPT_ENCODING | RANGE => has_codings = true,
                 HOST => has_host = true,
+                CONNECTION => closes |= has_element(value.as_bytes(), "close"),
                 _ => {}
             }
             write_header(out, name, value.as_bytes());
         }
         if !accepts {
-            write_header(out, &ACCEPT, b"*/*");
+            out.extend_from_slice(DEFAULT_ACCEPT);
         }
         if !has_agent {
-            write_header(out, &USER_AGENT, AGENT);
+            out.extend_from_slice(DEFAULT_AGENT);
         }
         if !has_codings {
-            write_header(out, &ACCEPT_ENCODING, CODINGS);
+            out.extend_from_slice(DEFAULT_CODINGS);
         }
         if !has_host {
             write_header(out, &HOST, self.origin.header.as_bytes());
@@ -75,14 +78,9 @@ impl Outgoing<'_> {
         }
         // Some servers require the length of an empty body (411).
         if !self.body.is_empty() || matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) {
-            // Writing to a `Vec` cannot fail.
-            let _ = write!(out, "content-length: {}\r\n", self.body.len());
+            write_content_length(out, self.body.len() as u64);
         }
         out.extend_from_slice(b"\r\n");
-    }
-
-    /// Whether the request itself ends the connection.
-    pub(super) fn closes(&self) -> bool {
-        connection_has(self.headers, "close")
+        closes
     }
 }

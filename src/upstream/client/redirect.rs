@@ -1,6 +1,5 @@
 //! Decides which redirects to follow, and rewrites the request.
 
-use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
@@ -38,7 +37,7 @@ pub(super) fn not_followed(error: TransportError) -> TransportError {
 }
 
 /// Rewrites a request for a redirect as browsers do: a POST becomes a GET, except after 307 and 308.
-pub(super) fn rewrite(status: StatusCode, method: &mut Method, headers: &mut HeaderMap, body: &mut Bytes) {
+pub(super) fn rewrite(status: StatusCode, method: &mut Method, headers: &mut HeaderMap, body: &mut &[u8]) {
     let becomes_get = match status {
         StatusCode::SEE_OTHER => true,
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => *method == Method::POST,
@@ -50,7 +49,7 @@ pub(super) fn rewrite(status: StatusCode, method: &mut Method, headers: &mut Hea
     if *method != Method::HEAD {
         *method = Method::GET;
     }
-    *body = Bytes::new();
+    *body = &[];
     for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING] {
         headers.remove(name);
     }

@@ -153,8 +153,7 @@ impl Attempt<'_> {
         let (began, ends) = (Instant::now(), self.delivery.target.ends(options.deadline));
         let given = ends.saturating_duration_since(began);
         // Earlier steps, a wait for a permit or a slow caller may have used up the time that the upstream needs.
-        let p95 = options.resources.state.latencies.p95();
-        let is_fair = given >= p95.map_or(MIN_FAIR_TIMEOUT, |p95| p95.max(MIN_FAIR_TIMEOUT));
+        let is_fair = given >= MIN_FAIR_TIMEOUT && options.resources.state.latencies.p95_is_within(given);
         let is_final = !options.repeatable || self.is_last || ends >= options.deadline;
         let overdue = options.overdue.filter(|_| !options.safe && is_final);
         let answered_by = if overdue.is_some() { ends + DETACHED_TIMEOUT } else { ends };

@@ -32,6 +32,14 @@ impl Latencies {
         ring.next = (next + 1) % CAPACITY;
     }
 
+    /// Whether the 95th percentile is at most `limit`, or there are too few samples. Each attempt asks for it, so this
+    /// counts the samples in place: the percentile itself needs a copy that is partly sorted.
+    pub(super) fn p95_is_within(&self, limit: Duration) -> bool {
+        let ring = self.0.lock();
+        let count = ring.times.len();
+        count < MIN_SAMPLES || ring.times.iter().filter(|time| **time <= limit).count() > p95_index(count)
+    }
+
     /// The 95th percentile; `None` while there are too few samples.
     pub(super) fn p95(&self) -> Option<Duration> {
         let mut times = {
@@ -41,14 +49,32 @@ impl Latencies {
             }
             ring.times.clone()
         };
-        let index = (times.len() * 95).div_ceil(100) - 1;
+        let index = p95_index(times.len());
         Some(*times.select_nth_unstable(index).1)
     }
+}
+
+/// The index of the 95th percentile among `count` sorted samples.
+fn p95_index(count: usize) -> usize {
+    (count * 95).div_ceil(100) - 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_is_compared_with_the_percentile() {
+        let latencies = Latencies::default();
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..500 {
+            latencies.record(Duration::from_millis(random.u64(..20)));
+            for limit in (0..20).map(Duration::from_millis) {
+                let expected = latencies.p95().is_none_or(|p95| p95 <= limit);
+                assert_eq!(latencies.p95_is_within(limit), expected, "{limit:?}");
+            }
+        }
+    }
 
     #[test]
     fn p95_needs_enough_samples() {

@@ -185,10 +185,11 @@ impl Delivery {
     ) -> Result<Response, DeliveryError> {
         let state = &*options.resources.state;
         let attempts = if state.is_sent_once { 1 } else { self.retry.attempts };
-        state.budget.earn(Instant::now());
+        let mut began = Instant::now();
+        state.budget.earn(began);
         let mut made = 1;
         loop {
-            let ended = self.round(request, options, made >= attempts, log).await;
+            let ended = self.round(request, options, (began, made >= attempts), log).await;
             if made >= attempts || !self.retry.applies(&ended, options.repeatable) {
                 return ended;
             }
@@ -199,21 +200,21 @@ impl Delivery {
                 return ended;
             }
             sleep(pause).await;
-            log.paused += now.elapsed();
+            began = Instant::now();
+            log.paused += began - now;
             made += 1;
         }
     }
 
-    /// Makes one attempt, and hedges it if it is late.
+    /// Makes one attempt, which begins now, and hedges it if it is late.
     async fn round(
         &self,
         request: &mut Arc<Request>,
         options: DeliveryOptions<'_>,
-        is_last: bool,
+        (began, is_last): (Instant, bool),
         log: &mut DeliveryLog,
     ) -> DeliveryResult {
-        let (began, state) = (Instant::now(), &*options.resources.state);
-        let waited = log.waited;
+        let (state, waited) = (&*options.resources.state, log.waited);
         let late_after = match self.hedge.filter(|_| options.safe && !state.is_sent_once) {
             Some(Hedge::After(after)) => Some(after),
             Some(Hedge::P95) => state.latencies.p95(),
