@@ -66,7 +66,7 @@ impl<'a> AttemptSpans<'a> {
 
     /// Begins an attempt at `began`. It is recorded when it ends.
     pub(super) fn begin(&self, span: Option<u64>, began: Instant) -> PendingAttempt<'_> {
-        PendingAttempt { spans: self, span, began, ended: None }
+        PendingAttempt { spans: self, span, began, is_recorded: false }
     }
 }
 
@@ -75,23 +75,25 @@ pub(super) struct PendingAttempt<'a> {
     spans: &'a AttemptSpans<'a>,
     span: Option<u64>,
     began: Instant,
-    /// When it ended, and its result.
-    ended: Option<(Instant, Result<StatusCode, TransportError>)>,
+    is_recorded: bool,
 }
 
 impl PendingAttempt<'_> {
     pub(super) fn end(mut self, at: Instant, result: &Result<Response, TransportError>) {
-        self.ended = Some((at, result.as_ref().map(|response| response.status).map_err(Clone::clone)));
+        self.record(at, Some(result.as_ref().map(|response| response.status).map_err(Clone::clone)));
+    }
+
+    fn record(&mut self, ended: Instant, result: Option<Result<StatusCode, TransportError>>) {
+        self.is_recorded = true;
+        let (span, began) = (self.span, self.began);
+        self.spans.records.lock().push(AttemptRecord { span, began, ended, result });
     }
 }
 
 impl Drop for PendingAttempt<'_> {
     fn drop(&mut self) {
-        let (ended, result) = match self.ended.take() {
-            Some((ended, result)) => (ended, Some(result)),
-            None => (Instant::now(), None),
-        };
-        let mut records = self.spans.records.lock();
-        records.push(AttemptRecord { span: self.span, began: self.began, ended, result });
+        if !self.is_recorded {
+            self.record(Instant::now(), None);
+        }
     }
 }
