@@ -144,7 +144,8 @@ impl HistoryEntry {
         client: IpAddr,
     ) -> Self {
         record.forget_envelope();
-        let mut bytes = record.bytes();
+        // A record is kept without the indexes of its bodies.
+        let mut bytes = record.bytes().saturating_sub(record.index_bytes());
         if bytes > MAX_RECORD {
             record.forget_content();
             bytes = record.bytes();
