@@ -72,13 +72,6 @@ impl Document {
         self.text.as_bytes()
     }
 
-    /// The document with this text, which was [parsed](Self::parse) before. It is indexed at its first use. `None` if the
-    /// text is not UTF-8.
-    pub(crate) fn unindexed(bytes: Bytes) -> Option<Self> {
-        let text = ByteString::try_from(bytes).ok()?;
-        Some(Self { text, index: OnceLock::new(), lookup: OnceLock::new() })
-    }
-
     /// The same document without its index, which is larger than the text. For keeping a document that may never be
     /// looked at again.
     pub(crate) fn without_index(&self) -> Self {

@@ -119,24 +119,6 @@ impl SharedValue {
         }
     }
 
-    /// The value at a place of a document, as [`Self::place_in`] returned it.
-    pub(crate) fn at_place(document: &Arc<Document>, place: u32) -> Self {
-        Self(Source::Part(Arc::clone(document), place))
-    }
-
-    /// The place of the value in the document that it shares with `other`, if it is one value of it.
-    pub(crate) fn place_in(&self, other: &Self) -> Option<u32> {
-        match &self.0 {
-            Source::Part(_, place) if self.shares_document(other) => Some(*place),
-            _ => None,
-        }
-    }
-
-    /// The text of the value's document; empty if it has none.
-    pub(crate) fn document_text(&self) -> &[u8] {
-        self.document().map_or(&[], |document| document.bytes())
-    }
-
     fn document(&self) -> Option<&Arc<Document>> {
         match &self.0 {
             Source::Part(document, _) | Source::Parts(document, _) => Some(document),
@@ -155,11 +137,6 @@ impl SharedValue {
                 document.bytes().len() + document.index_bytes() + size_of_val(&**places)
             }
         }
-    }
-
-    /// The part of [`bytes`](Self::bytes) that the index of its document takes.
-    pub(crate) fn index_bytes(&self) -> usize {
-        self.document().map_or(0, |document| document.index_bytes())
     }
 
     /// Whether both are the same value of the same document or tree, rather than merely equal.

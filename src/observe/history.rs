@@ -144,8 +144,7 @@ impl HistoryEntry {
         client: IpAddr,
     ) -> Self {
         record.forget_envelope();
-        // A record is kept without the indexes of its bodies.
-        let mut bytes = record.bytes().saturating_sub(record.index_bytes());
+        let mut bytes = record.bytes();
         if bytes > MAX_RECORD {
             record.forget_content();
             bytes = record.bytes();

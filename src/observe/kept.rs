@@ -73,27 +73,9 @@ impl Record {
                     *value = std::mem::take(value).detached();
                 }
             }
-        }
-    }
-
-    /// Drops the indexes of the bodies, which are larger than the bodies themselves. They are built again when they are
-    /// needed.
-    pub(super) fn give_up_indexes(&mut self) {
-        for output in &mut self.outputs {
             let body = output.response.as_mut().and_then(ParsedResponse::body_mut);
             SharedValue::give_up_indexes(body.into_iter().chain(output.values.iter_mut().flatten()));
         }
-    }
-
-    /// The part of [`bytes`](Self::bytes) that [`give_up_indexes`](Self::give_up_indexes) frees.
-    pub(super) fn index_bytes(&self) -> usize {
-        let index_bytes = |output: &StepOutput| {
-            let body = output.response.as_ref().and_then(ParsedResponse::body_if_read);
-            let is_counted = |value: &&SharedValue| body.is_some_and(|body| body.shares_document(value));
-            let values = output.values.iter().flatten().filter(|value| !is_counted(value));
-            body.into_iter().chain(values).map(SharedValue::index_bytes).sum::<usize>()
-        };
-        self.outputs.iter().map(index_bytes).sum()
     }
 
     /// Drops the arguments, requests, responses and the reply. Outcomes and times are kept.

@@ -1,23 +1,20 @@
 //! Records of answered calls, packed for keeping. Most of them are never looked at.
 //!
-//! The arguments, requests, responses and the reply of a call are dozens of small allocations. If the history freed them
+//! The arguments, requests, headers and the reply of a call are dozens of small allocations. If the history freed them
 //! one by one, long after the call, each would be a cache miss. So they are serialized into one buffer while they are
 //! still in the cache, and read back when the record is requested.
-
-mod codec;
 
 use std::cell::Cell;
 use std::sync::Arc;
 
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
 
-use crate::call::Outcome;
+use crate::call::{Outcome, Reply, ReplyExtension};
 use crate::flow::Record;
-use crate::json::push_value;
+use crate::json::{JsonText, push_value};
 use crate::plan::Route;
-use crate::upstream::Request;
-
-use codec::{Reader, put_flag, put_headers, put_reply, put_request, put_values};
+use crate::upstream::{Request, RequestUrl};
 
 /// The largest record that is packed, in bytes. Copying a larger one would cost more than it saves.
 const MAX_PACKED: usize = 32 * 1024;
@@ -38,7 +35,7 @@ struct Kept {
     content: Option<Content>,
 }
 
-/// The arguments, the reply, the requests and the responses.
+/// The arguments, the reply, the requests and the headers of the responses.
 #[derive(Debug)]
 struct Content {
     /// The arguments as JSON, and then the rest.
@@ -50,16 +47,14 @@ struct Content {
 }
 
 impl PackedRecord {
-    /// Packs a record that takes about this many bytes, or at least drops its indexes. `route` is the route that answered
-    /// the call.
+    /// Packs a record that takes about this many bytes. `route` is the route that answered the call.
     pub(super) fn new(record: Box<Record>, route: Option<&Arc<Route>>, bytes: usize) -> Self {
         let route = route.filter(|route| record.steps.len() <= route.steps.len());
         // A failure is rare, and its error may hold parts of the request.
         let route = route.filter(|_| record.error.is_none() && bytes <= MAX_PACKED);
         let mut kept = Kept { record, content: None };
-        match route {
-            Some(route) => kept.pack(Arc::clone(route)),
-            None => kept.record.give_up_indexes(),
+        if let Some(route) = route {
+            kept.pack(Arc::clone(route));
         }
         Self(Mutex::new(kept))
     }
@@ -74,7 +69,7 @@ impl PackedRecord {
         seen
     }
 
-    /// Passes the record to `look`, without its arguments, requests, responses and reply.
+    /// Passes the record to `look`, without its arguments, requests, headers and reply.
     pub(super) fn facts<R>(&self, look: impl FnOnce(&Record) -> R) -> R {
         look(&self.0.lock().record)
     }
@@ -100,10 +95,7 @@ impl Kept {
             if let Some(response) = &mut output.response {
                 put_headers(&mut out, &response.take_headers());
             }
-            put_values(&mut out, output);
         }
-        // Values that are no parts of a body are not packed.
-        record.give_up_indexes();
         self.content = Some(Content { bytes: Box::from(&*out), args_bytes, route });
         out.clear();
         out.shrink_to(MAX_PACKED);
@@ -134,21 +126,129 @@ impl Kept {
             if let Some(response) = &mut output.response {
                 response.set_headers(rest.headers());
             }
-            rest.values(output);
         }
+    }
+}
+
+fn put_reply(out: &mut Vec<u8>, reply: &Reply) {
+    put_text(out, reply.text.as_deref());
+    put_text(out, reply.data.as_ref().map(JsonText::as_str));
+    for extension in &reply.extensions {
+        put(out, extension.key.as_bytes());
+        put(out, extension.value.as_str().as_bytes());
+        put_flag(out, extension.is_valid);
+    }
+    // An empty key ends the list: no extension has one.
+    put(out, b"");
+}
+
+fn put_text(out: &mut Vec<u8>, text: Option<&str>) {
+    put_flag(out, text.is_some());
+    put(out, text.unwrap_or_default().as_bytes());
+}
+
+fn put_request(out: &mut Vec<u8>, request: &Request) {
+    put(out, request.method.as_str().as_bytes());
+    put(out, request.url.as_str().as_bytes());
+    put_headers(out, &request.headers);
+    put_flag(out, request.body.is_some());
+    put(out, request.body.as_deref().unwrap_or_default());
+}
+
+fn put_headers(out: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        put(out, name.as_str().as_bytes());
+        put(out, value.as_bytes());
+        put_flag(out, value.is_sensitive());
+    }
+    // An empty name ends the list: no header has one.
+    put(out, b"");
+}
+
+fn put_flag(out: &mut Vec<u8>, flag: bool) {
+    out.push(u8::from(flag));
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Cannot overflow: a record of more than `MAX_PACKED` bytes is not packed.
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Reads what `put` and the functions around it have written.
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    fn reply(&mut self) -> Reply {
+        let (text, data) = (self.text(), self.text().map(JsonText::written));
+        let mut extensions = Vec::new();
+        loop {
+            let key = self.string();
+            if key.is_empty() {
+                return Reply { text, data, extensions };
+            }
+            let value = JsonText::written(self.string());
+            extensions.push(ReplyExtension { key: key.into(), value, is_valid: self.flag() });
+        }
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let has_text = self.flag();
+        let text = self.string();
+        has_text.then_some(text)
+    }
+
+    fn string(&mut self) -> String {
+        String::from_utf8_lossy(self.next()).into_owned()
+    }
+
+    fn request(&mut self) -> Option<(Method, RequestUrl, HeaderMap, Option<bytes::Bytes>)> {
+        let method = Method::from_bytes(self.next()).ok();
+        let url = std::str::from_utf8(self.next()).ok().and_then(|url| url.parse().ok());
+        let headers = self.headers();
+        let has_body = self.flag();
+        let body = bytes::Bytes::copy_from_slice(self.next());
+        Some((method?, url?, headers, has_body.then_some(body)))
+    }
+
+    fn headers(&mut self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        loop {
+            let name = self.next();
+            if name.is_empty() {
+                return headers;
+            }
+            let (name, value) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(self.next()));
+            let is_sensitive = self.flag();
+            if let (Ok(name), Ok(mut value)) = (name, value) {
+                value.set_sensitive(is_sensitive);
+                headers.append(name, value);
+            }
+        }
+    }
+
+    fn flag(&mut self) -> bool {
+        let (flag, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *flag == 1
+    }
+
+    fn next(&mut self) -> &'b [u8] {
+        let Some((length, rest)) = self.0.split_first_chunk() else { return &[] };
+        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).unwrap_or_default();
+        self.0 = rest;
+        part
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::{Call, Context, GivenArguments, Outcome, Reply, ReplyExtension};
+    use crate::call::{Call, Context, GivenArguments, Outcome};
     use crate::dispatch::Dispatcher;
     use crate::flow::StepRecord;
-    use crate::json::{Document, JsonText, SharedValue};
     use crate::lang::template::{ParsedResponse, StepOutput};
     use crate::plan::arguments::Validated;
-    use http::{HeaderMap, HeaderValue, Method};
     use serde_json::json;
     use std::time::Duration;
 
@@ -208,46 +308,6 @@ mod tests {
             packed.facts(|record| assert!(record.steps[0].request.is_none()));
             for _ in 0..2 {
                 assert_eq!(packed.whole(|record| format!("{record:?}")), before);
-            }
-        }
-    }
-
-    #[test]
-    fn the_parts_of_a_body_are_packed_with_it() {
-        let dispatcher = Dispatcher::over(TABLE, |_| {});
-        let plan = dispatcher.live.plan();
-        let route = plan.route("order", "http").unwrap();
-        let document =
-            Document::parse(r#" {"id": 7, "items": ["caf\u00e9", {}], "n": null} "#.into()).unwrap();
-        let document = Arc::new(document);
-        let part = |name: &str| Some(SharedValue::part(&document, document.root().get(name).unwrap()));
-        let body = SharedValue::whole(Arc::clone(&document));
-        let parts = body.keep_all(&[body.get()]);
-        let seen = |record: &Record| {
-            let StepOutput { response, values } = &record.outputs[0];
-            let body = response.as_ref().unwrap().body();
-            let shared = values.iter().flatten().filter(|value| value.shares_document(body)).count();
-            let values: Vec<_> =
-                values.iter().map(|value| value.as_ref().map(SharedValue::to_value)).collect();
-            (body.to_value(), values, shared)
-        };
-        for (values, is_packed) in [
-            (vec![], true),
-            (vec![part("items"), None, part("id"), part("n"), Some(body.clone())], true),
-            (vec![part("id"), Some(json!(7).into())], false),
-            (vec![part("id"), Some(parts)], false),
-        ] {
-            let mut record = record(route, None);
-            let response = ParsedResponse::new(200, HeaderMap::new(), body.clone());
-            record.outputs = vec![StepOutput { response: Some(response), values }];
-            let before = seen(&record);
-            let packed = PackedRecord::new(record, Some(route), 0);
-            let is_bare = |record: &Record| record.outputs[0].response.as_ref().unwrap().body().is_null();
-            // Looking at a value builds the index again.
-            assert_eq!(packed.facts(Record::index_bytes), 0);
-            assert_eq!(packed.facts(is_bare), is_packed);
-            for _ in 0..2 {
-                assert_eq!(packed.whole(seen), before);
             }
         }
     }

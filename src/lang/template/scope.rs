@@ -149,11 +149,6 @@ impl ParsedResponse {
         self.body.get_mut()
     }
 
-    /// Puts the body back that was taken by means of [`Self::body_mut`].
-    pub fn set_body(&mut self, body: SharedValue) {
-        self.body = body.into();
-    }
-
     /// About what the body takes in memory, in bytes.
     pub fn body_bytes(&self) -> usize {
         let unread = self.unread.as_ref().map_or(0, |(body, _)| body.len());
