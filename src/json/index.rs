@@ -71,7 +71,7 @@ pub(super) struct Builder<'b> {
     pub(super) index: Vec<Entry>,
     /// The innermost array or object that has not ended yet; the text itself outside of all.
     pub(super) current: Open,
-    /// Those around it, outermost first.
+    /// Those around it, outermost first; the first one stands for the text.
     outer: SmallVec<[Open; 8]>,
 }
 

@@ -9,7 +9,7 @@ use httparse::{ParserConfig, Status};
 
 use super::error::invalid;
 use crate::http1::MAX_HEADERS;
-use crate::http1::fields::{elements, elements_of};
+use crate::http1::fields::{elements, has_element};
 use crate::upstream::TransportError;
 
 /// The error of a response that is something else.
@@ -138,10 +138,8 @@ impl Facts {
         match *name {
             TRANSFER_ENCODING => self.has_coding = true,
             CONNECTION => {
-                for option in elements_of(value) {
-                    self.closes |= option.eq_ignore_ascii_case(b"close");
-                    self.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                }
+                self.closes |= has_element(value, "close");
+                self.keeps_alive |= has_element(value, "keep-alive");
             }
             _ => {}
         }

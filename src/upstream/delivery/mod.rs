@@ -206,7 +206,7 @@ impl Delivery {
         }
     }
 
-    /// Makes one attempt, which begins now, and hedges it if it is late.
+    /// Makes one attempt, which begins at `began`, and hedges it if it is late.
     async fn round(
         &self,
         request: &mut Arc<Request>,
