@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 use jackfield::call::{Call, Outcome, Reply};
 use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller};
 use jackfield::json::Document;
@@ -69,8 +69,7 @@ fn decode(platform: &str, body: &'static [u8], plan: &Plan) -> (Vec<Call>, Box<d
 }
 
 fn response() -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = [("content-type", &b"application/json"[..])].into_iter().collect();
     Response { status: StatusCode::OK, headers, body: Bytes::from_static(REPLY) }
 }
 

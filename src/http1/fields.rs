@@ -1,19 +1,10 @@
 //! Header fields: lists of elements, and how a field is written.
 
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, HeaderName};
 
 /// Whether one line of a header that is a list has this element.
 pub(crate) fn has_element(value: &[u8], element: &str) -> bool {
     elements_of(value).any(|found| found.eq_ignore_ascii_case(element.as_bytes()))
-}
-
-/// The elements of a header that is a list.
-pub(crate) fn elements<'h>(
-    headers: &'h HeaderMap,
-    name: &HeaderName,
-) -> impl DoubleEndedIterator<Item = &'h [u8]> {
-    headers.get_all(name).iter().flat_map(|value| elements_of(value.as_bytes()))
 }
 
 /// The elements of one line of a header that is a list.

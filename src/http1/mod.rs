@@ -3,6 +3,7 @@
 pub mod chunked;
 pub(crate) mod fields;
 pub mod request;
+pub mod response_headers;
 
 use memchr::memchr;
 

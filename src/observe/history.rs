@@ -196,11 +196,11 @@ impl HistoryEntry {
 mod tests {
     use crate::call::{Call, Context, GivenArguments};
     use crate::flow::StepRecord;
+    use crate::http1::response_headers::ResponseHeaders;
     use crate::json::{Document, SharedValue};
     use crate::lang::template::{ParsedResponse, StepOutput};
     use crate::observe::history::*;
     use crate::plan::arguments::Arguments;
-    use http::HeaderMap;
     use serde_json::json;
     use std::time::Duration;
 
@@ -301,7 +301,8 @@ mod tests {
         let (body, reply) = (document(large.clone()), document(large));
         let mut record = record("a", Value::Null);
         record.call.args = GivenArguments::Json(part(&body));
-        let response = ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)));
+        let response =
+            ParsedResponse::new(200, ResponseHeaders::default(), SharedValue::whole(Arc::clone(&reply)));
         record.steps.push(StepRecord { response_bytes: MAX_RECORD, ..StepRecord::default() });
         record.outputs.push(StepOutput { response: Some(response), values: vec![Some(part(&reply))] });
         let (held_body, held_reply) = (Arc::downgrade(&body), Arc::downgrade(&reply));
@@ -325,7 +326,8 @@ mod tests {
         let both = [Some(part(&small)), Some(part(&small))];
         let mut record = self::record("b", Value::Null);
         let before = record.bytes();
-        let response = ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)));
+        let response =
+            ParsedResponse::new(200, ResponseHeaders::default(), SharedValue::whole(Arc::clone(&small)));
         record.outputs.push(StepOutput { response: Some(response), values: both.to_vec() });
         let added = record.bytes() - before;
         let once = SharedValue::whole(small).bytes();

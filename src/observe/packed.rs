@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::call::{Outcome, Reply, ReplyExtension};
 use crate::flow::Record;
+use crate::http1::response_headers::ResponseHeaders;
 use crate::json::{JsonText, push_value};
 use crate::plan::Route;
 use crate::upstream::{Request, RequestUrl};
@@ -93,7 +94,7 @@ impl Kept {
                 put_request(&mut out, &request);
             }
             if let Some(response) = &mut output.response {
-                put_headers(&mut out, &response.take_headers());
+                put(&mut out, response.take_headers().as_bytes());
             }
         }
         self.content = Some(Content { bytes: Box::from(&*out), args_bytes, route });
@@ -124,7 +125,7 @@ impl Kept {
                 });
             }
             if let Some(response) = &mut output.response {
-                response.set_headers(rest.headers());
+                response.set_headers(ResponseHeaders::from_bytes(rest.next()));
             }
         }
     }
@@ -282,7 +283,7 @@ mod tests {
         };
         let step = StepRecord { request: Some(Arc::new(sent)), ..StepRecord::default() };
         record.steps.push(step);
-        let response = ParsedResponse::new(200, headers, json!({"id": 7}).into());
+        let response = ParsedResponse::new(200, ResponseHeaders::from(&headers), json!({"id": 7}).into());
         record.outputs.push(StepOutput { response: Some(response), values: vec![Some(json!(7).into())] });
         let reply = Reply {
             text: Some("Done.".to_owned()),

@@ -201,7 +201,7 @@ pub fn stub(canned: Vec<(String, Canned)>) -> StubTransport {
         };
         match canned.iter().find(|(name, _)| **name == **step) {
             Some((_, Canned::Reply { status, headers, body })) => {
-                Ok(Response { status: *status, headers: headers.clone(), body: body.clone() })
+                Ok(Response { status: *status, headers: headers.into(), body: body.clone() })
             }
             Some((_, Canned::Timeout)) => Err(timed_out(request)),
             Some((_, Canned::Unreachable)) => {
@@ -213,7 +213,6 @@ pub fn stub(canned: Vec<(String, Canned)>) -> StubTransport {
 }
 
 fn json_response(body: &Value) -> Response {
-    let content_type = http::HeaderValue::from_static("application/json");
-    let headers = http::HeaderMap::from_iter([(http::header::CONTENT_TYPE, content_type)]);
+    let headers = [("content-type", &b"application/json"[..])].into_iter().collect();
     Response { status: http::StatusCode::OK, headers, body: Bytes::from(body.to_string()) }
 }

@@ -1,7 +1,7 @@
 //! Requests to upstreams and their responses, as plain values.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use super::egress::EgressPolicy;
 use super::proxy::Proxy;
 use super::request_url::RequestUrl;
 use super::tls::Tls;
+use crate::http1::response_headers::ResponseHeaders;
 
 /// A finished request, ready to be signed and sent.
 #[derive(Debug, Clone)]
@@ -89,43 +90,25 @@ pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// The headers.
-    pub headers: HeaderMap,
+    pub headers: ResponseHeaders,
     /// The decompressed body.
     pub body: Bytes,
 }
-
-/// About what one header takes in a map besides its texts, in bytes: its entry and its share of the index, with the
-/// unused capacity of both.
-const HEADER_OVERHEAD: usize = 120;
-
-/// About what the name of a header takes besides its text, in bytes.
-const NAME_OVERHEAD: usize = 24;
 
 impl Response {
     /// A copy for keeping: it holds nothing in memory but its own headers and body. The parts of a response as it was
     /// received may hold the buffers that they were read into, and the memory of a large body while it is in flight.
     #[must_use]
     pub fn compact(&self) -> Self {
-        let text: Vec<u8> = self.headers.values().flat_map(|value| value.as_bytes()).copied().collect();
-        let text = Bytes::from(text.into_boxed_slice());
-        let mut headers = HeaderMap::with_capacity(self.headers.len());
-        let mut at = 0;
-        for (name, value) in &self.headers {
-            let part = text.slice(at..at + value.len());
-            at += value.len();
-            // The bytes were a value before, so they are one now.
-            if let Ok(mut copy) = HeaderValue::from_maybe_shared(part) {
-                copy.set_sensitive(value.is_sensitive());
-                headers.append(name.clone(), copy);
-            }
+        Self {
+            status: self.status,
+            headers: self.headers.compact(),
+            body: Bytes::copy_from_slice(&self.body),
         }
-        Self { status: self.status, headers, body: Bytes::copy_from_slice(&self.body) }
     }
 
     /// About what a compact copy takes in memory, in bytes.
     pub fn compact_bytes(&self) -> usize {
-        let name = |name: &HeaderName| name.as_str().len() + NAME_OVERHEAD;
-        let headers = self.headers.iter().map(|(key, value)| HEADER_OVERHEAD + name(key) + value.len());
-        size_of::<Self>() + headers.sum::<usize>() + self.body.len()
+        size_of::<Self>() + self.headers.as_bytes().len() + self.body.len()
     }
 }

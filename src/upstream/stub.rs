@@ -73,6 +73,7 @@ impl fmt::Debug for StubTransport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::response_headers::ResponseHeaders;
     use crate::upstream::tls::Tls;
     use crate::upstream::{EgressPolicy, Redirects, Target};
     use bytes::Bytes;
@@ -104,7 +105,7 @@ mod tests {
 
     fn response(body: &str) -> Response {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        Response { status: StatusCode::OK, headers: HeaderMap::new(), body }
+        Response { status: StatusCode::OK, headers: ResponseHeaders::default(), body }
     }
 
     fn soon() -> Times {

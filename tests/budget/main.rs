@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller};
 use jackfield::live;
 use jackfield::load::{load, process_environment};
@@ -28,7 +28,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// The most allocations, and the most allocated bytes, for one call, from the body of its request to the body of its
 /// response, without the connections at either end. Raise them only with a reason.
-const BUDGETS: [(&str, usize, usize); 2] = [("swaig", 58, 18_700), ("voicedock", 75, 18_000)];
+const BUDGETS: [(&str, usize, usize); 2] = [("swaig", 58, 18_500), ("voicedock", 75, 17_800)];
 
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -47,8 +47,7 @@ impl Transport for OneResponse {
 /// A call of the benchmarks' route, which has everything a usual route has, answered by a stub. Returns what it
 /// allocated.
 fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &Resources) -> Stats {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = [("content-type", &b"application/json"[..])].into_iter().collect();
     let reply = fs::read(project("benches/payloads/reply.json")).unwrap();
     let response = Response { status: StatusCode::OK, headers, body: Bytes::from(reply) };
     let transport = OneResponse(Mutex::new(Some(response)));
@@ -119,17 +118,14 @@ fn a_call_allocates_no_more_than_its_budget() {
     assert!(over.is_empty(), "{over:#?}");
 }
 
-/// A response as the client makes it: every header value is a part of the buffer of the whole head.
+/// A response as the client makes it.
 fn received(number: usize, headers: usize, body: usize) -> Response {
-    let head = Bytes::from(format!("{number:0>20}").repeat(headers.max(200)));
-    let mut map = HeaderMap::new();
-    for header in 0..headers {
-        let name = http::HeaderName::from_bytes(format!("x-header-{header}").as_bytes()).unwrap();
-        map.append(name, HeaderValue::from_maybe_shared(head.slice(header * 20..header * 20 + 20)).unwrap());
-    }
+    let headers: Vec<_> =
+        (0..headers).map(|header| (format!("x-header-{header}"), format!("{number:0>20}"))).collect();
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let mut buffer = bytes::BytesMut::with_capacity(body * 2);
     buffer.resize(body, b'x');
-    Response { status: StatusCode::OK, headers: map, body: buffer.freeze() }
+    Response { status: StatusCode::OK, headers, body: buffer.freeze() }
 }
 
 #[test]

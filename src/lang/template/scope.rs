@@ -5,18 +5,16 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::call::Context;
+use crate::http1::response_headers::ResponseHeaders;
 use crate::json::{SharedValue, ValueRef};
 use crate::lang::body::{BodyUse, Declared};
 use crate::lang::value::child;
 
 /// The most bytes of headers that are kept after a call.
 const MAX_KEPT_HEADERS: usize = 4 * 1024;
-/// The memory of a header in addition to its text.
-const HEADER_OVERHEAD: usize = 96;
 
 /// A name in a template, resolved at load.
 #[derive(Debug, Clone)]
@@ -101,7 +99,7 @@ pub(super) enum Local {
 #[derive(Debug, Clone, Default)]
 pub struct ParsedResponse {
     status: u16,
-    headers: HeaderMap,
+    headers: ResponseHeaders,
     /// The headers as an object, built when a template uses all of them.
     all_headers: OnceLock<Value>,
     body: OnceLock<SharedValue>,
@@ -113,13 +111,13 @@ pub struct ParsedResponse {
 
 impl ParsedResponse {
     /// A response with its status, headers and body as JSON (text as a string).
-    pub fn new(status: u16, headers: HeaderMap, body: SharedValue) -> Self {
+    pub fn new(status: u16, headers: ResponseHeaders, body: SharedValue) -> Self {
         Self { status, headers, body: body.into(), ..Self::default() }
     }
 
     /// A response whose body is parsed as the route uses it.
-    pub(crate) fn read(status: u16, headers: HeaderMap, body: Bytes, used: BodyUse) -> Self {
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    pub(crate) fn read(status: u16, headers: ResponseHeaders, body: Bytes, used: BodyUse) -> Self {
+        let content_type = headers.ascii(CONTENT_TYPE.as_str());
         if !used.is_read() {
             let unread = Some((body, Declared::of(content_type)));
             return Self { status, headers, unread, ..Self::default() };
@@ -155,38 +153,26 @@ impl ParsedResponse {
         unread + self.body_if_read().map_or(0, SharedValue::bytes)
     }
 
-    /// A header by lower-case name; the first of several with the same name.
+    /// A header by name; the first of several with the same name.
     pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
+        self.headers.text(name)
     }
 
-    /// Prepares the headers to be kept after the call. Headers share one buffer, so if they are large, the first ones are
-    /// copied and the others dropped.
+    /// Prepares the headers to be kept after the call: if they are large, the first ones are kept.
     pub fn shorten_headers(&mut self) {
         self.all_headers.take();
-        if self.header_bytes() <= MAX_KEPT_HEADERS {
-            return;
+        if self.header_bytes() > MAX_KEPT_HEADERS {
+            self.headers = self.headers.first(MAX_KEPT_HEADERS);
         }
-        let mut left = MAX_KEPT_HEADERS;
-        let mut kept = HeaderMap::new();
-        for (name, value) in &self.headers {
-            let Some(rest) = left.checked_sub(bytes_of_header(name, value)) else { break };
-            left = rest;
-            // Cannot fail: the value is that of a header.
-            if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
-                kept.append(name, copy);
-            }
-        }
-        self.headers = kept;
     }
 
     /// Takes the headers out of the response.
-    pub fn take_headers(&mut self) -> HeaderMap {
+    pub fn take_headers(&mut self) -> ResponseHeaders {
         std::mem::take(&mut self.headers)
     }
 
     /// Puts headers into the response that were taken out of it.
-    pub fn set_headers(&mut self, headers: HeaderMap) {
+    pub fn set_headers(&mut self, headers: ResponseHeaders) {
         self.headers = headers;
     }
 
@@ -194,16 +180,14 @@ impl ParsedResponse {
     pub fn shown_headers(&self) -> Vec<(String, String)> {
         self.headers
             .iter()
-            .filter(|(name, _)| *name != SET_COOKIE)
-            .map(|(name, value)| {
-                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-            })
+            .map(|(name, value)| (name.to_ascii_lowercase(), String::from_utf8_lossy(value).into_owned()))
+            .filter(|(name, _)| name != SET_COOKIE.as_str())
             .collect()
     }
 
-    /// The approximate memory that the headers use, in bytes.
+    /// The memory that the headers use, in bytes.
     pub fn header_bytes(&self) -> usize {
-        self.headers.iter().map(|(name, value)| bytes_of_header(name, value)).sum()
+        self.headers.as_bytes().len()
     }
 
     /// The same response without its body.
@@ -234,9 +218,9 @@ impl ParsedResponse {
 
     fn headers_as_object(&self) -> Value {
         let mut object = Map::new();
-        for (name, value) in &self.headers {
-            let value = || Value::from(String::from_utf8_lossy(value.as_bytes()));
-            object.entry(name.as_str()).or_insert_with(value);
+        for (name, value) in self.headers.iter() {
+            let value = || Value::from(String::from_utf8_lossy(value));
+            object.entry(name.to_ascii_lowercase()).or_insert_with(value);
         }
         Value::Object(object)
     }
@@ -389,8 +373,4 @@ fn param<'f>(frame: Option<&'f Frame<'f>>, name: &str) -> Option<ValueRef<'f>> {
         }
     }
     None
-}
-
-fn bytes_of_header(name: &HeaderName, value: &HeaderValue) -> usize {
-    name.as_str().len() + value.len() + HEADER_OVERHEAD
 }

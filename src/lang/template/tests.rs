@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use crate::http1::response_headers::ResponseHeaders;
 use serde_json::{Value, json};
 
 use super::*;
@@ -97,7 +97,7 @@ fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let values = vec![Some(json!(21.55).into()), Some(days), None];
     let response = ParsedResponse::new(
         200,
-        HeaderMap::new(),
+        ResponseHeaders::default(),
         document(&json!({"a": [10, 20], "boxes": [{"length": "30 cm", "name": "a\u{1F600}"}]})),
     );
     run(&Scope {

@@ -231,6 +231,7 @@ fn rejected(response: &Response) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use crate::http1::response_headers::ResponseHeaders;
     use crate::observe::spans::export::*;
     use crate::observe::spans::{SpanKind, TraceSpan};
     use crate::secret::Masks;
@@ -284,7 +285,7 @@ mod tests {
     #[tokio::test]
     async fn spans_beyond_the_queue_are_dropped_and_queued_ones_are_sent_before_the_end() {
         let stub = Arc::new(StubTransport::answering(|_| {
-            Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() })
+            Ok(Response { status: StatusCode::OK, headers: ResponseHeaders::default(), body: Bytes::new() })
         }));
         let (spans, exporter) = Spans::over(Arc::clone(&stub) as _);
         let traces = traces();

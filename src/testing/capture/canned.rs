@@ -64,8 +64,9 @@ impl Drafting<'_> {
 
     fn headers_of(&self, response: &Response, more: fn(&Response) -> HeaderMap) -> HeaderMap {
         let mut headers = more(response);
-        if let Some(kind) = response.headers.get(header::CONTENT_TYPE) {
-            headers.insert(header::CONTENT_TYPE, kind.clone());
+        let kind = response.headers.get(header::CONTENT_TYPE.as_str());
+        if let Some(kind) = kind.and_then(|kind| HeaderValue::from_bytes(kind).ok()) {
+            headers.insert(header::CONTENT_TYPE, kind);
         }
         let is_clean =
             |value: &HeaderValue| value.to_str().is_ok_and(|value| self.masks.hide(value) == value);
@@ -98,7 +99,7 @@ fn is_same_request(one: &Request, other: &Request) -> bool {
 
 /// The headers of a response that a route may use.
 pub(super) fn reply_headers(response: &Response) -> HeaderMap {
-    let mut headers = response.headers.clone();
+    let mut headers = response.headers.to_map();
     for name in OMITTED {
         headers.remove(name);
     }

@@ -119,10 +119,11 @@ mod tests {
     use super::super::token::{MAX_RESPONSE, Token};
     use super::super::{CredentialError, authorize};
     use super::*;
+    use crate::http1::response_headers::ResponseHeaders;
     use crate::upstream::stub::StubTransport;
     use crate::upstream::{Target, TransportError};
     use http::header::CONTENT_TYPE;
-    use http::{HeaderMap, HeaderValue, Method};
+    use http::{HeaderValue, Method};
     use serde_json::{Value, json};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -136,7 +137,11 @@ mod tests {
 
     fn response(status: u16, body: &str) -> Result<Response, TransportError> {
         let status = StatusCode::from_u16(status).unwrap();
-        Ok(Response { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) })
+        Ok(Response {
+            status,
+            headers: ResponseHeaders::default(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        })
     }
 
     fn token(token: &str, expires_in: Value) -> Result<Response, TransportError> {

@@ -5,7 +5,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
@@ -256,9 +255,7 @@ impl Connection {
                 return Ok(None);
             };
             self.searched = 0;
-            // A copy, so that a kept header does not keep the whole buffer in memory.
-            let text = Bytes::copy_from_slice(self.received.consume(length));
-            let head = head::parse(&text, method)?;
+            let head = head::parse(self.received.consume(length), method)?;
             if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(Some(head));
             }

@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
 use compression_codecs::{BrotliDecoder, DecodeV2, DeflateDecoder, GzipDecoder, ZlibDecoder};
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 
 use super::error::detail;
+use crate::http1::response_headers::ResponseHeaders;
 use crate::upstream::TransportError;
 
 /// The most bytes to reserve because of a `content-length`, which may be false.
@@ -54,11 +54,11 @@ impl BodyBuffer {
     /// # Errors
     /// The declared length exceeds `limit`.
     pub(super) fn new(
-        headers: &mut HeaderMap,
+        headers: &mut ResponseHeaders,
         declared: Option<u64>,
         limit: usize,
     ) -> Result<Self, TransportError> {
-        let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
+        let coding = headers.get(CONTENT_ENCODING.as_str());
         let is = |name: &str| coding.is_some_and(|coding| coding.eq_ignore_ascii_case(name.as_bytes()));
         let (is_gzip, is_brotli, is_deflated) = (is("gzip") || is("x-gzip"), is("br"), is("deflate"));
         let decoder: Option<Box<dyn DecodeV2 + Send>> = if is_gzip {
@@ -81,8 +81,7 @@ impl BodyBuffer {
             return Err(TransportError::TooLarge { limit });
         }
         if codec.is_some() || is_deflated {
-            headers.remove(CONTENT_ENCODING);
-            headers.remove(CONTENT_LENGTH);
+            *headers = headers.without(&[CONTENT_ENCODING, CONTENT_LENGTH]);
         }
         Ok(Self {
             plain: BytesMut::with_capacity(declared.min(MAX_RESERVED)),

@@ -2,24 +2,29 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode};
-use httparse::{ParserConfig, Status};
+use http::{Method, StatusCode};
+use httparse::{Header, ParserConfig, Status};
+use memchr::memchr;
 
 use super::error::invalid;
 use crate::http1::MAX_HEADERS;
-use crate::http1::fields::{elements, has_element};
+use crate::http1::fields::{elements_of, has_element};
+use crate::http1::response_headers::ResponseHeaders;
 use crate::upstream::TransportError;
 
 /// The error of a response that is something else.
 pub(super) const NOT_HTTP: &str = "it is not an HTTP/1 response";
 
+/// Up to this size, the lines of headers are kept as they are. Larger ones may be mostly spaces, or have a name that is
+/// longer than `http` allows.
+const FEW_BYTES: usize = 2 * 1024;
+
 /// The head of a response.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: ResponseHeaders,
     pub(super) framing: Framing,
     /// Whether the connection can carry another request after the body.
     pub(super) keeps_alive: bool,
@@ -45,12 +50,19 @@ pub(super) fn may_be(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// The text is not the head of an HTTP/1 response, or does not say clearly where the body ends.
-pub(super) fn parse(text: &Bytes, method: &Method) -> Result<Head, TransportError> {
+pub(super) fn parse(text: &[u8], method: &Method) -> Result<Head, TransportError> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     match ParserConfig::default().parse_response_with_uninit_headers(&mut response, text, &mut headers) {
         Ok(Status::Complete(length)) if length == text.len() => {
-            head(text, method, status_line(&response)?, response.headers)
+            let status_line = status_line(&response)?;
+            let fields = response.headers.iter().map(|header| (header.name, header.value));
+            let lines = lines(text);
+            let headers = match lines.len() {
+                ..=FEW_BYTES => ResponseHeaders::of_lines(lines),
+                _ => valid_headers(response.headers)?,
+            };
+            head(method, status_line, Facts::of(fields), headers)
         }
         _ => parse_leniently(text, method),
     }
@@ -59,7 +71,7 @@ pub(super) fn parse(text: &Bytes, method: &Method) -> Result<Head, TransportErro
 /// Like curl and browsers, tolerates the malformed headers of some devices and security services: skips a header that
 /// cannot be parsed. An invalid length or transfer coding is still an error.
 #[cold]
-fn parse_leniently(text: &Bytes, method: &Method) -> Result<Head, TransportError> {
+fn parse_leniently(text: &[u8], method: &Method) -> Result<Head, TransportError> {
     let mut parser = ParserConfig::default();
     parser
         .ignore_invalid_headers_in_responses(true)
@@ -74,7 +86,8 @@ fn parse_leniently(text: &Bytes, method: &Method) -> Result<Head, TransportError
     }
     let status_line = status_line(&response)?;
     check_unread(text, response.headers)?;
-    head(text, method, status_line, response.headers)
+    let headers = valid_headers(response.headers)?;
+    head(method, status_line, Facts::of(headers.iter()), headers)
 }
 
 /// The status and the minor version.
@@ -86,13 +99,19 @@ fn status_line(response: &httparse::Response<'_, '_>) -> Result<(StatusCode, u8)
     Ok((status, version))
 }
 
+/// The lines of the headers of a head.
+fn lines(text: &[u8]) -> &[u8] {
+    let status_line = memchr(b'\n', text).map_or(text.len(), |end| end + 1);
+    let lines = text.get(status_line..).unwrap_or_default();
+    lines.strip_suffix(b"\r\n").or_else(|| lines.strip_suffix(b"\n")).unwrap_or(lines)
+}
+
 fn head(
-    text: &Bytes,
     method: &Method,
     (status, version): (StatusCode, u8),
-    parsed: &[httparse::Header<'_>],
+    facts: Facts,
+    headers: ResponseHeaders,
 ) -> Result<Head, TransportError> {
-    let (headers, facts) = headers_of(text, parsed)?;
     let framing = framing((status, version), method, &headers, facts.has_coding)?;
     let is_persistent = !facts.closes && (version > 0 || facts.keeps_alive);
     // After 101 the connection speaks another protocol.
@@ -111,7 +130,7 @@ fn malformed(error: httparse::Error) -> TransportError {
 }
 
 /// Checks that none of the lines that were skipped or joined is about the length of the body.
-fn check_unread(text: &[u8], parsed: &[httparse::Header<'_>]) -> Result<(), TransportError> {
+fn check_unread(text: &[u8], parsed: &[Header<'_>]) -> Result<(), TransportError> {
     for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
         let is_name = |text: &[u8]| text.eq_ignore_ascii_case(name.as_str().as_bytes());
         let begins = |line: &[u8]| line.trim_ascii_start().get(..name.as_str().len()).is_some_and(is_name);
@@ -126,7 +145,7 @@ fn check_unread(text: &[u8], parsed: &[httparse::Header<'_>]) -> Result<(), Tran
 
 /// What the headers say about the connection and the body, noted while they are read: looking for each header afterwards
 /// would cost more.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Facts {
     has_coding: bool,
     closes: bool,
@@ -134,39 +153,33 @@ struct Facts {
 }
 
 impl Facts {
-    fn note(&mut self, name: &HeaderName, value: &[u8]) {
-        match *name {
-            TRANSFER_ENCODING => self.has_coding = true,
-            CONNECTION => {
-                self.closes |= has_element(value, "close");
-                self.keeps_alive |= has_element(value, "keep-alive");
+    fn of<'h>(fields: impl Iterator<Item = (&'h str, &'h [u8])>) -> Self {
+        let mut facts = Self::default();
+        for (name, value) in fields {
+            if name.eq_ignore_ascii_case(TRANSFER_ENCODING.as_str()) {
+                facts.has_coding = true;
+            } else if name.eq_ignore_ascii_case(CONNECTION.as_str()) {
+                facts.closes |= has_element(value, "close");
+                facts.keeps_alive |= has_element(value, "keep-alive");
             }
-            _ => {}
         }
+        facts
     }
 }
 
-fn headers_of(text: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(HeaderMap, Facts), TransportError> {
-    let (mut headers, mut facts) = (HeaderMap::with_capacity(parsed.len()), Facts::default());
+/// The headers that are valid, each on one line.
+fn valid_headers(parsed: &[Header<'_>]) -> Result<ResponseHeaders, TransportError> {
+    let mut valid = Vec::new();
     for header in parsed {
         let Ok(name) = HeaderName::from_bytes(header.name.as_bytes()) else { continue };
-        let value = if header.value.contains(&b'\n') {
-            HeaderValue::from_maybe_shared(Bytes::from(unfolded(header.value)))
-        } else {
-            HeaderValue::from_maybe_shared(text.slice_ref(header.value))
-        };
-        match value {
-            Ok(value) => {
-                facts.note(&name, value.as_bytes());
-                headers.append(name, value);
-            }
-            Err(_) if name == CONTENT_LENGTH || name == TRANSFER_ENCODING => {
-                return Err(invalid(&format!("its header `{name}` is malformed")));
-            }
-            Err(_) => {}
+        let value = unfolded(header.value);
+        if HeaderValue::from_bytes(&value).is_ok() {
+            valid.push((header.name, value));
+        } else if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
+            return Err(invalid(&format!("its header `{name}` is malformed")));
         }
     }
-    Ok((headers, facts))
+    Ok(valid.iter().map(|(name, value)| (*name, &**value)).collect())
 }
 
 /// The value of a header that is folded over several lines, on one line.
@@ -178,7 +191,7 @@ fn unfolded(value: &[u8]) -> Vec<u8> {
 fn framing(
     (status, version): (StatusCode, u8),
     method: &Method,
-    headers: &HeaderMap,
+    headers: &ResponseHeaders,
     has_coding: bool,
 ) -> Result<Framing, TransportError> {
     if has_coding {
@@ -196,14 +209,18 @@ fn framing(
     Ok(content_length(headers)?.map_or(Framing::Close, Framing::Length))
 }
 
-fn check_codings(version: u8, headers: &HeaderMap) -> Result<(), TransportError> {
-    let mut codings = elements(headers, &TRANSFER_ENCODING).rev();
-    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+fn check_codings(version: u8, headers: &ResponseHeaders) -> Result<(), TransportError> {
+    let codings = headers.get_all(TRANSFER_ENCODING.as_str()).flat_map(elements_of);
+    let (mut is_last, mut chunked) = (false, 0);
+    for coding in codings {
+        is_last = coding.eq_ignore_ascii_case(b"chunked");
+        chunked += usize::from(is_last);
+    }
     // A body in another coding ends only with the connection, so its length is unknown.
-    if !codings.next().is_some_and(is_chunked) {
+    if !is_last {
         return Err(invalid("the last transfer coding of the response is not `chunked`"));
     }
-    if codings.any(is_chunked) {
+    if chunked > 1 {
         return Err(invalid("the response has the transfer coding `chunked` twice"));
     }
     if version == 0 {
@@ -214,8 +231,8 @@ fn check_codings(version: u8, headers: &HeaderMap) -> Result<(), TransportError>
 
 /// Whether the peer may disagree with us about where the body ends. Bytes after that must not become the response
 /// to another request (RFC 9112, section 11.2).
-fn is_ambiguous(status: StatusCode, headers: &HeaderMap, has_coding: bool) -> bool {
-    let has_length = || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+fn is_ambiguous(status: StatusCode, headers: &ResponseHeaders, has_coding: bool) -> bool {
+    let has_length = || headers.get(CONTENT_LENGTH.as_str()).is_some_and(|length| length != b"0");
     match status {
         StatusCode::NO_CONTENT => has_coding || has_length(),
         _ => has_coding && has_length(),
@@ -223,10 +240,10 @@ fn is_ambiguous(status: StatusCode, headers: &HeaderMap, has_coding: bool) -> bo
 }
 
 /// The declared length of a body. It may be declared several times, but not differently.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, TransportError> {
+fn content_length(headers: &ResponseHeaders) -> Result<Option<u64>, TransportError> {
     let mut length = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        for text in value.as_bytes().split(|byte| *byte == b',') {
+    for value in headers.get_all(CONTENT_LENGTH.as_str()) {
+        for text in value.split(|byte| *byte == b',') {
             let text = text.trim_ascii();
             let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
             let number =
@@ -246,8 +263,7 @@ mod tests {
     use super::*;
 
     fn head(text: &str) -> Result<Head, TransportError> {
-        let text = Bytes::from(text.replace('|', "\r\n") + "\r\n\r\n");
-        parse(&text, &Method::POST)
+        parse((text.replace('|', "\r\n") + "\r\n\r\n").as_bytes(), &Method::POST)
     }
 
     #[test]
@@ -304,8 +320,8 @@ mod tests {
             let found = head(text).ok().map(|head| (head.framing, head.keeps_alive));
             assert_eq!(found, expected, "{text}");
         }
-        let text = Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n");
-        assert_eq!(parse(&text, &Method::HEAD).unwrap().framing, Length(0));
+        let text = b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n";
+        assert_eq!(parse(text, &Method::HEAD).unwrap().framing, Length(0));
     }
 
     #[test]
@@ -313,12 +329,37 @@ mod tests {
         let text =
             "HTTP/1.1 200 OK|content-length: 7|no colon here|bad name: x|x-folded: a|   b|\tc|x-spaced : y";
         let head = head(text).unwrap();
-        let found: Vec<_> =
-            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let found: Vec<_> = head.headers.iter().collect();
         assert_eq!(
             found,
             [("content-length", &b"7"[..]), ("x-folded", &b"a b c"[..]), ("x-spaced", &b"y"[..])]
         );
+    }
+
+    #[test]
+    fn every_header_is_valid_and_found_by_its_name() {
+        for byte in 0..=u8::MAX {
+            for line in [&[b'x', byte, b'y', b':', b'1'][..], &[b'x', b'y', b':', b'1', byte, b'1']] {
+                let text = [b"HTTP/1.1 200 OK\ncontent-length: 7\r\n", line, b"\r\nz: 2\n\r\n"].concat();
+                let Ok(head) = parse(&text, &Method::POST) else { continue };
+                let map = head.headers.to_map();
+                assert_eq!(map.len(), head.headers.iter().count(), "{line:?}");
+                for (name, value) in &map {
+                    assert_eq!(head.headers.get(name.as_str()), Some(value.as_bytes()), "{line:?}");
+                }
+                assert_eq!(
+                    (&map["content-length"], &map["z"]),
+                    (&"7".parse().unwrap(), &"2".parse().unwrap())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn spaces_and_overlong_names_are_not_kept() {
+        let (spaces, name) = (" ".repeat(5000), "n".repeat(1 << 16));
+        let head = head(&format!("HTTP/1.1 200 OK|x-a:{spaces}1{spaces}|{name}: 2|x-b: 3")).unwrap();
+        assert_eq!(head.headers.as_bytes(), b"x-a: 1\r\nx-b: 3\r\n");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn target(head: &Head, from: &RequestUrl, root: &str) -> Option<Reque
     if !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
-    let location = std::str::from_utf8(head.headers.get(LOCATION)?.as_bytes()).ok()?;
+    let location = std::str::from_utf8(head.headers.get(LOCATION.as_str())?).ok()?;
     let from = Url::parse(from.as_str()).ok()?;
     let to = from.join(location).ok().filter(|_| !location.is_empty())?;
     let below = to.path().strip_prefix(root.trim_end_matches('/'));

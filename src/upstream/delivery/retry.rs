@@ -76,7 +76,7 @@ impl Retry {
 }
 
 fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
-    requested_pause(response.headers.get(RETRY_AFTER)?.to_str().ok()?, now)
+    requested_pause(response.headers.ascii(RETRY_AFTER.as_str())?, now)
 }
 
 /// The pause that the text of a `Retry-After` requests, in seconds or until a date (RFC 9110, section 10.2.3).
@@ -145,11 +145,10 @@ mod tests {
     use super::*;
     use crate::upstream::EgressPolicy;
     use bytes::Bytes;
-    use http::{HeaderMap, StatusCode};
+    use http::StatusCode;
 
     fn response(status: u16, retry_after: Option<&str>) -> Response {
-        let mut headers = HeaderMap::new();
-        headers.extend(retry_after.map(|value| (RETRY_AFTER, value.parse().unwrap())));
+        let headers = retry_after.map(|value| ("retry-after", value.as_bytes())).into_iter().collect();
         Response { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::new() }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::StatusCode;
 use jackfield::flow::{self, Cache, CallEnv, CallError, CallKey, NoCaller, Record};
 use jackfield::live;
 use jackfield::plan::{FunctionsFor, Plan};
@@ -36,8 +36,7 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
     let decoded = platform.decode(&sample, settings, &FunctionsFor::new(plan, platform.name()));
     let Ok(Decoded::Calls(mut calls, encoder)) = decoded else { panic!("{sample:?}") };
     let call = calls.remove(0);
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = [("content-type", &b"application/json"[..])].into_iter().collect();
     let response =
         Response { status: StatusCode::OK, headers, body: Bytes::copy_from_slice(body.as_bytes()) };
     let transport = StubTransport::queued([Ok(response.clone()), Ok(response)]);

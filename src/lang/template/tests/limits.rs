@@ -41,7 +41,7 @@ fn with_large_reply<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let items: Vec<Value> = (0..1000).map(|id| json!({"id": id, "to": "x".repeat(20)})).collect();
     let names: serde_json::Map<String, Value> = (0..1000).map(|id| (id.to_string(), json!("name"))).collect();
     let body = json!({"text": "y".repeat(512 * 1024), "items": items, "names": names});
-    let response = ParsedResponse::new(200, HeaderMap::new(), document(&body));
+    let response = ParsedResponse::new(200, ResponseHeaders::default(), document(&body));
     let args = json!({});
     let steps = [StepOutput { response: Some(response), values: vec![] }];
     run(&Scope { args: &args, call: &Context::default(), steps: &steps, now: "", memory: &Value::Null })
