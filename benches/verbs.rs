@@ -159,6 +159,7 @@ fn whole_call(criterion: &mut Criterion) {
             resources: &resources,
             platform,
             transport: &transport,
+            began: Instant::now(),
             deadline,
             now: NOW,
             key,

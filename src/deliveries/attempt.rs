@@ -114,12 +114,14 @@ async fn deliver(
     };
     let now = stored.now.clone();
     let state = dispatcher.state.access(plan);
+    let began = Instant::now();
     let env = CallEnv {
         plan,
         resources: &running.resources,
         platform,
         transport: &*dispatcher.transport,
-        deadline: Instant::now() + ATTEMPT_TIMEOUT,
+        began,
+        deadline: began + ATTEMPT_TIMEOUT,
         now: &now,
         key: CallKey::of_delivery(job.seed),
         cache: &dispatcher.cache,

@@ -188,12 +188,14 @@ impl InProcessRunner<'_> {
         self.remember_given(&call.context).await;
         let time = self.environment.time.unwrap_or(budget);
         let (key, validation) = CallKey::of(&call, route.as_deref(), &self.environment.plan.zone);
+        let began = Instant::now();
         let env = CallEnv {
             plan: self.environment.plan,
             resources: self.environment.resources,
             platform: self.environment.platform,
             transport: self.environment.transport,
-            deadline: Instant::now() + time,
+            began,
+            deadline: began + time,
             now: self.environment.now,
             key,
             cache: &Arc::new(SingleFlight::new(flow::cache::MAX_BYTES)),
@@ -244,7 +246,8 @@ impl InProcessRunner<'_> {
                 }),
             };
             let (time, key) = (ATTEMPT_TIMEOUT, CallKey::of_delivery(job.seed));
-            let env = CallEnv { deadline: Instant::now() + time, key, caller: &NoCaller, ..*env };
+            let began = Instant::now();
+            let env = CallEnv { began, deadline: began + time, key, caller: &NoCaller, ..*env };
             let record = flow::deliver(stored, delivery, route, &env).await;
             let _ = self.environment.state.store.finish(&job.lease, JobOutcome::Delivered).await;
             self.completed.lock().push(CompletedCall { route: Some(Arc::clone(route)), time, record });

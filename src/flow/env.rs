@@ -26,6 +26,8 @@ pub struct CallEnv<'a> {
     pub platform: &'static dyn Platform,
     /// Sends requests to upstreams.
     pub transport: &'a dyn Transport,
+    /// When the call began.
+    pub began: Instant,
     /// The deadline: when the reply must be on its way.
     pub deadline: Instant,
     /// The time of the call, in RFC 3339.

@@ -62,7 +62,7 @@ pub async fn answer(
     route: Option<&Route>,
     env: &CallEnv<'_>,
 ) -> Box<Record> {
-    let mut record = Record::new(call, env.traced);
+    let mut record = Record::new(call, env.began, env.traced);
     record.note(Phase::FindRoute);
     let answered = match route {
         // On the heap, to keep the future of other calls small.
@@ -103,7 +103,7 @@ pub async fn deliver(
     let StoredCall { call, memory, now: _ } = stored;
     // Null if memory could not be read when the call was accepted.
     let lacks_memory = memory.is_null() && route.state.recalls() && call.context.conversation.is_some();
-    let mut record = Record::new(call, env.traced);
+    let mut record = Record::new(call, env.began, env.traced);
     record.delivery = Some(Box::new(delivery));
     record.memory.recalled = Some(Arc::new(memory));
     record.memory.is_sensitive = route.state.sensitive;
@@ -135,7 +135,7 @@ pub fn not_run(
     env: &CallEnv<'_>,
     error: CallError,
 ) -> Box<Record> {
-    let mut record = Record::new(call, env.traced);
+    let mut record = Record::new(call, env.began, env.traced);
     record.validated = route.and_then(|route| validated(route, validation, env, &record).ok());
     record.fail(Arc::new(error), route, env);
     record.filter_extensions(env.platform);

@@ -62,7 +62,8 @@ pub struct Record {
 }
 
 impl Record {
-    pub(super) fn new(call: Call, traced: Option<&Traced>) -> Box<Self> {
+    /// The record of a call that began at `began`.
+    pub(super) fn new(call: Call, began: Instant, traced: Option<&Traced>) -> Box<Self> {
         boxed(|| Self {
             call,
             validated: None,
@@ -79,7 +80,7 @@ impl Record {
             delivery: None,
             state_limit: None,
             limit_wait: Duration::ZERO,
-            began: Instant::now(),
+            began,
             time: Duration::ZERO,
             traced: traced.cloned(),
         })
@@ -88,7 +89,7 @@ impl Record {
     /// The record of a call that ended in an internal error after `time`.
     pub fn panicked(call: Call, time: Duration, traced: Option<&Traced>) -> Box<Self> {
         let error = CallError::Panicked;
-        let mut record = Self::new(call, traced);
+        let mut record = Self::new(call, Instant::now(), traced);
         record.outcome = Outcome::failed(error.kind(), Reply::text(error.model_text()));
         record.time = time;
         record.note_failed(&error);

@@ -121,7 +121,9 @@ impl StepRun<'_> {
             self.env.caller.reply_late(self.late_reply(error));
         };
         let spans = AttemptSpans::new(self.env.traced.map(|traced| &traced.link), &request);
+        let began = Instant::now();
         let options = DeliveryOptions {
+            began,
             transport: self.env.transport,
             deadline: self.deadline,
             safe,
@@ -131,11 +133,11 @@ impl StepRun<'_> {
             resources: self.env.resources.upstream(delivery),
             spans: &spans,
         };
-        let began = Instant::now();
         // On the heap: the future holds all attempts and would be copied into each future around it.
         let request = record.request.insert(Arc::new(request));
         let delivered = pinned(|| delivery.deliver(request, options, &mut record.delivery)).await;
-        record.wait_time += began.elapsed();
+        let ended = record.delivery.ended.unwrap_or_else(Instant::now);
+        record.wait_time += ended.saturating_duration_since(began);
         record.may_have_written = !safe && record.delivery.may_have_arrived;
         record.overdue = is_overdue.into_inner();
         record.attempts = spans.into_records();

@@ -99,6 +99,7 @@ mod tests {
     use super::*;
     use crate::json::MAX_DEPTH;
     use crate::plan::arguments::{Arguments, Validated};
+    use std::time::Instant;
 
     #[test]
     fn a_stored_call_is_read_back_without_the_body_that_nobody_uses() {
@@ -114,7 +115,7 @@ mod tests {
             ..Context::default()
         };
         let call = Call { args: json!({"n": "5"}).into(), context: context.into() };
-        let mut record = Record::new(call.clone(), None);
+        let mut record = Record::new(call.clone(), Instant::now(), None);
         record.validated = Some(Validated { args: json!({"n": 5}), ..Validated::default() });
         record.memory.recalled = Some(std::sync::Arc::new(json!({"order": "A-1"})));
         let schema = json!({"type": "object"});
@@ -147,7 +148,8 @@ mod tests {
             raw: object.clone().into(),
             ..Context::default()
         };
-        let mut record = Record::new(Call { args: json!({}).into(), context: context.into() }, None);
+        let mut record =
+            Record::new(Call { args: json!({}).into(), context: context.into() }, Instant::now(), None);
         record.validated = Some(Validated { args: object.clone(), ..Validated::default() });
         record.memory.recalled = Some(std::sync::Arc::new(json!({"order": [deep]})));
         let arguments = Arguments::compile(json!({"type": "object"}), Vec::new()).unwrap();

@@ -25,7 +25,7 @@ pub struct Inbound {
     pub headers: HeaderMap,
     /// The raw body.
     pub body: Bytes,
-    /// When the request arrived, in seconds since 1970.
+    /// When the request arrived, in seconds since 1970; 0 if the platform needs no login.
     pub received_at: i64,
 }
 

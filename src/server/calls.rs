@@ -222,7 +222,9 @@ impl Received<'_> {
         if served.auth.is_none() && !is_for_here(&inbound.headers, public_url) {
             return Err(Refusal::OtherHost);
         }
-        inbound.received_at = seconds(SystemTime::now());
+        if served.auth.is_some() {
+            inbound.received_at = seconds(SystemTime::now());
+        }
         // If the login does not cover the body, check it before reading the body.
         if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
             log_in(served, inbound, &[])?;

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
@@ -100,11 +99,10 @@ impl HttpTransport {
 impl Transport for HttpTransport {
     fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a> {
         pinned(|| async move {
-            let started = Instant::now();
             let client = self
                 .client(&request.target)
                 .map_err(|error| TransportError::Unsendable { detail: error.detail })?;
-            if times.sent_by <= started {
+            if times.sent_by <= times.began {
                 return Err(TransportError::Timeout { after_ms: 0, phase: CONNECTING });
             }
             // The calls that are ready now are all computed before their requests are sent, one after the other: an
@@ -112,7 +110,7 @@ impl Transport for HttpTransport {
             // took a quarter of a call. The sockets are polled meanwhile, so that a connection that the upstream has just
             // closed is not reused.
             yield_now().await;
-            let progress = Progress::until(times.answered_by);
+            let progress = Progress::of(times);
             let mut attempt = pin!(client.send(request, &progress));
             let mut ended = timeout_at(times.sent_by.into(), &mut attempt).await;
             // The upstream may be processing a request that was sent, so that request gets the longer timeout.
@@ -120,7 +118,7 @@ impl Transport for HttpTransport {
                 ended = timeout_at(times.answered_by.into(), &mut attempt).await;
             }
             ended.unwrap_or_else(|_| {
-                let after_ms = started.elapsed().as_millis();
+                let after_ms = times.began.elapsed().as_millis();
                 Err(TransportError::Timeout { after_ms, phase: progress.phase() })
             })
         })

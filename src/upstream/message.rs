@@ -51,9 +51,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// When an attempt that begins now must end.
-    pub fn ends(&self, deadline: Instant) -> Instant {
-        let own = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    /// When an attempt that begins at `began` must end.
+    pub fn ends(&self, began: Instant, deadline: Instant) -> Instant {
+        let own = self.timeout.and_then(|timeout| began.checked_add(timeout));
         own.map_or(deadline, |own| own.min(deadline))
     }
 }
@@ -61,6 +61,8 @@ impl Target {
 /// The deadlines of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
+    /// When the attempt began.
+    pub began: Instant,
     /// When the request must have a connection. Without one, it is not sent.
     pub sent_by: Instant,
     /// When the response must have been read. Never earlier than `sent_by`.
@@ -68,9 +70,9 @@ pub struct Times {
 }
 
 impl Times {
-    /// One deadline for the request and its response.
+    /// An attempt that begins now, with one deadline for the request and its response.
     pub fn by(deadline: Instant) -> Self {
-        Self { sent_by: deadline, answered_by: deadline }
+        Self { began: Instant::now(), sent_by: deadline, answered_by: deadline }
     }
 }
 

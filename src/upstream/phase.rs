@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Times;
+
 pub(super) const CONNECTING: &str = "connecting";
 pub(super) const WAITING: &str = "waiting for the response";
 pub(super) const FOLLOWING: &str = "following a redirect";
@@ -14,22 +16,25 @@ const TURN_ENDS_BEFORE: Duration = Duration::from_millis(50);
 const PHASES: [&str; 4] = [CONNECTING, WAITING, FOLLOWING, READING];
 
 /// The phase of one attempt. The first one is connecting.
-#[derive(Default)]
 pub(super) struct Progress {
     phase: AtomicU8,
-    /// When the response must have been read.
-    deadline: Option<Instant>,
+    times: Times,
 }
 
 impl Progress {
-    /// An attempt whose response must have been read by `deadline`.
-    pub(super) fn until(deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..Self::default() }
+    /// An attempt with these times, in its first phase.
+    pub(super) fn of(times: Times) -> Self {
+        Self { phase: AtomicU8::new(0), times }
+    }
+
+    /// When the attempt began.
+    pub(super) fn began(&self) -> Instant {
+        self.times.began
     }
 
     /// When the attempt stops waiting for memory, so that it can still say why it failed.
     pub(super) fn turn_ends(&self) -> Option<Instant> {
-        self.deadline.and_then(|deadline| deadline.checked_sub(TURN_ENDS_BEFORE))
+        self.times.answered_by.checked_sub(TURN_ENDS_BEFORE)
     }
 
     /// The current phase.

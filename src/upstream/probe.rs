@@ -50,7 +50,7 @@ impl Probe {
     /// Sends the probe, once with each credential.
     pub async fn run(&self, transport: &dyn Transport) -> Probed {
         let started = Instant::now();
-        let deadline = self.request.target.ends(started + PROBE_TIMEOUT);
+        let deadline = self.request.target.ends(started, started + PROBE_TIMEOUT);
         let several = self.auth.as_ref().map(|auth| auth.alternatives()).unwrap_or_default();
         let found = match several.is_empty() {
             true => vec![self.find(self.auth.as_deref(), transport, deadline).await],

@@ -76,6 +76,7 @@ fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &
             resources,
             platform,
             transport: &transport,
+            began: Instant::now(),
             deadline: Instant::now() + Duration::from_secs(3600),
             now: "2026-06-15T10:20:30Z",
             key,

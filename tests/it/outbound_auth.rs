@@ -115,6 +115,7 @@ impl InProcess {
             resources: &self.resources,
             platform,
             transport: &self.transport,
+            began: Instant::now(),
             deadline,
             now: "2026-01-01T00:00:00Z",
             key,

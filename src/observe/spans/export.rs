@@ -184,9 +184,11 @@ impl Exporter {
             headers: traces.headers.clone(),
             body: Some(body.map_err(|error| error.to_string())?.into()),
         };
+        let began = Instant::now().into_std();
         let options = DeliveryOptions {
+            began,
             transport: &*self.transport,
-            deadline: (Instant::now() + TIMEOUT).into_std(),
+            deadline: began + TIMEOUT,
             safe: false,
             // Span ids are unique, so a duplicate is harmless.
             repeatable: true,

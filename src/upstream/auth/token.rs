@@ -270,7 +270,7 @@ impl TokenRequest {
             body: Some(body),
         };
         let sent_at = Instant::now();
-        let times = Times::by(request.target.ends(env.deadline));
+        let times = Times::by(request.target.ends(Instant::now(), env.deadline));
         let response = env.transport.send(&request, times).await;
         let response = response.map_err(|error| TokenError::Other(at_endpoint(error)))?;
         Token::read(&response, sent_at)

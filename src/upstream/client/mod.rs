@@ -142,7 +142,7 @@ impl Client {
         }
         loop {
             progress.connecting();
-            let (mut connection, is_reused) = match origin.take() {
+            let (mut connection, is_reused) = match origin.take(progress.began()) {
                 Some(connection) => (connection, true),
                 None => (Box::new(Box::pin(self.connector.open(origin)).await?), false),
             };

@@ -92,11 +92,12 @@ impl Origin {
         if self.is_secure { "https" } else { "http" }
     }
 
-    /// Takes the most recently used connection. The peer may have closed it, which is detected when a request is sent.
-    pub(super) fn take(&self) -> Option<Box<Connection>> {
+    /// Takes the connection that was used last, for an attempt that began at `began`. The peer may have closed it, which is
+    /// detected when a request is sent.
+    pub(super) fn take(&self, began: Instant) -> Option<Box<Connection>> {
         let mut idle = self.idle.lock();
         let (since, connection) = idle.connections.pop()?;
-        if since.elapsed() < MAX_AGE {
+        if began.saturating_duration_since(since) < MAX_AGE {
             return Some(connection);
         }
         // The connections below it are even older. Close them after the lock is released.

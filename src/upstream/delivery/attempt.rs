@@ -107,6 +107,7 @@ impl Attempt<'_> {
     }
 
     async fn sign_and_send(&mut self) -> Result<Sent, DeliveryError> {
+        self.log.ended = None;
         let span = self.options.spans.next();
         self.sign(span.as_ref()).await?;
         Ok(self.send(span.map(|span| span.span)).await)
@@ -150,7 +151,8 @@ impl Attempt<'_> {
     /// a retry can follow: `overdue` is called, and the request continues.
     async fn send(&mut self, span: Option<u64>) -> Sent {
         let (options, request) = (self.options, Arc::clone(self.request));
-        let (began, ends) = (Instant::now(), self.delivery.target.ends(options.deadline));
+        let began = Instant::now();
+        let ends = self.delivery.target.ends(began, options.deadline);
         let given = ends.saturating_duration_since(began);
         // Earlier steps, a wait for a permit or a slow caller may have used up the time that the upstream needs.
         let is_fair = given >= MIN_FAIR_TIMEOUT && options.resources.state.latencies.p95_is_within(given);
@@ -158,7 +160,7 @@ impl Attempt<'_> {
         let overdue = options.overdue.filter(|_| !options.safe && is_final);
         let answered_by = if overdue.is_some() { ends + DETACHED_TIMEOUT } else { ends };
         let pending = options.spans.begin(span, began);
-        let mut sending = options.transport.send(&request, Times { sent_by: ends, answered_by });
+        let mut sending = options.transport.send(&request, Times { began, sent_by: ends, answered_by });
         let result = match overdue {
             None => sending.as_mut().await,
             Some(overdue) => tokio::select! {
@@ -179,6 +181,7 @@ impl Attempt<'_> {
         let sent = Sent { request, result, given, began, ended: Instant::now(), is_fair };
         pending.end(sent.ended, &sent.result);
         self.log.time = Some(self.log.time.unwrap_or_default() + sent.took());
+        self.log.ended = Some(sent.ended);
         sent
     }
 

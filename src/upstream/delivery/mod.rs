@@ -106,6 +106,8 @@ fn advice(error: &CredentialError, check: Option<&str>) -> String {
 /// The options of one request.
 #[derive(Clone, Copy)]
 pub struct DeliveryOptions<'a> {
+    /// When the delivery begins.
+    pub began: Instant,
     /// Carries the request.
     pub transport: &'a dyn Transport,
     /// The deadline of the call.
@@ -137,6 +139,8 @@ pub struct DeliveryLog {
     pub hedges: u32,
     /// How long the upstream took, over all attempts; `None` if no request was sent.
     pub time: Option<Duration>,
+    /// When the last request to the upstream ended; `None` if the delivery ended later, without another request.
+    pub ended: Option<Instant>,
     /// The time spent waiting for a permit of the limit.
     pub waited: Duration,
     /// The pauses between attempts.
@@ -185,7 +189,7 @@ impl Delivery {
     ) -> Result<Response, DeliveryError> {
         let state = &*options.resources.state;
         let attempts = if state.is_sent_once { 1 } else { self.retry.attempts };
-        let mut began = Instant::now();
+        let mut began = options.began;
         state.budget.earn(began);
         let mut made = 1;
         loop {
@@ -215,6 +219,7 @@ impl Delivery {
         log: &mut DeliveryLog,
     ) -> DeliveryResult {
         let (state, waited) = (&*options.resources.state, log.waited);
+        log.ended = None;
         let late_after = match self.hedge.filter(|_| options.safe && !state.is_sent_once) {
             Some(Hedge::After(after)) => Some(after),
             Some(Hedge::P95) => state.latencies.p95(),
@@ -303,6 +308,7 @@ impl DeliveryLog {
             (Some(ours), Some(theirs)) => Some(ours + theirs),
             (ours, theirs) => ours.or(theirs),
         };
+        self.ended = self.ended.max(other.ended);
         self.waited += other.waited;
         self.paused += other.paused;
         self.credential += other.credential;

@@ -47,6 +47,7 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         resources: &live::prepare(plan, &Resources::default()),
         platform,
         transport: &transport,
+        began: Instant::now(),
         deadline: Instant::now() + Duration::from_secs(3600),
         now: "2026-06-15T10:20:30Z",
         key,

@@ -108,9 +108,9 @@ async fn a_connection_reset_is_a_lost_connection() {
 #[tokio::test]
 async fn a_timeout_names_the_phase() {
     let transport = HttpTransport::new().unwrap();
-    let phase = async |answer: &str, target, deadline| {
+    let phase = async |answer: &str, target: Target, deadline| {
         let upstream = RawUpstream::responding(answer, Then::Hang).await;
-        let times = Times::by(Target::ends(&target, deadline));
+        let times = Times::by(target.ends(Instant::now(), deadline));
         match transport.send(&get(upstream.url("/"), target), times).await.unwrap_err() {
             TransportError::Timeout { phase, .. } => phase,
             error => panic!("{error}"),
