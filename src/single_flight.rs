@@ -22,7 +22,8 @@ pub struct SingleFlight<V> {
 
 #[derive(Debug)]
 struct Slots<V> {
-    slots: HashMap<FlightKey, Slot<V>>,
+    /// Boxed, because a table of many large entries would take milliseconds to grow, while every call waits for it.
+    slots: HashMap<FlightKey, Box<Slot<V>>>,
     /// The kept results, oldest first. An entry is obsolete if its slot now has another number.
     order: VecDeque<(FlightKey, u64)>,
     bytes: usize,
@@ -33,6 +34,12 @@ struct Slots<V> {
 struct Slot<V> {
     kept: Option<Kept<V>>,
     in_flight: Option<(u64, watch::Receiver<Option<V>>)>,
+}
+
+impl<V> Default for Slot<V> {
+    fn default() -> Self {
+        Self { kept: None, in_flight: None }
+    }
 }
 
 #[derive(Debug)]
@@ -98,7 +105,7 @@ impl<V: Clone> SingleFlight<V> {
     pub fn find(self: &Arc<Self>, key: FlightKey, now: Instant) -> FlightLookup<V> {
         let mut guard = self.state();
         let state = &mut *guard;
-        let slot = state.slots.entry(key).or_insert(Slot { kept: None, in_flight: None });
+        let slot = state.slots.entry(key).or_default();
         let stale = match &slot.kept {
             Some(kept) if now < kept.kept_at + kept.retention.fresh => {
                 return FlightLookup::Hit(kept.value.clone());
@@ -138,7 +145,7 @@ impl<V: Clone> SingleFlight<V> {
     }
 }
 
-fn holds<V>(slots: &HashMap<FlightKey, Slot<V>>, key: &FlightKey, number: u64) -> bool {
+fn holds<V>(slots: &HashMap<FlightKey, Box<Slot<V>>>, key: &FlightKey, number: u64) -> bool {
     slots.get(key).and_then(|slot| slot.kept.as_ref()).is_some_and(|kept| kept.number == number)
 }
 

@@ -12,7 +12,7 @@ pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// About what an entry takes besides its response, in bytes: its key, its place in the order, and the unused capacity of
 /// both tables.
-const OVERHEAD: usize = 384;
+const OVERHEAD: usize = 288;
 
 /// About what a response takes in the cache, in bytes.
 pub fn bytes(response: &Response) -> usize {
