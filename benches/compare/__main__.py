@@ -1,4 +1,4 @@
-"""Compares Jackfield with nginx and with the same work written by hand: `scripts/bench --help`."""
+"""Benchmarks Jackfield against nginx and hand-written handlers: `scripts/bench --help`."""
 import argparse
 import json
 import os
@@ -19,7 +19,7 @@ from install import say
 from load import SCENARIOS, Load
 from peers import ROOT, TITLES, Bench
 
-DESCRIPTION = """Compare Jackfield with nginx and with the same work written by hand, over loopback, in one run.
+DESCRIPTION = """Benchmark Jackfield against nginx and hand-written handlers that do the same work, over loopback, in one run.
 docs/performance.md explains the method and the figures."""
 
 
@@ -28,13 +28,13 @@ def options():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=DESCRIPTION,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--quick", action="store_true", help="CPU ratio only: direct, nginx and Jackfield, 2 rounds of 3 s")
+    add("--quick", action="store_true", help="measure CPU ratios only: direct, nginx, jackfield and lean, 2 rounds of 3 s")
     add("--scale", action="store_true", help="measure tables of 10, 1,000 and 10,000 routes instead")
     add("--routes", default="10,1000,10000", metavar="N,...", help="the tables of --scale (default: %(default)s)")
     add("--binary", action="append", metavar="[NAME=]PATH",
         help="a Jackfield binary; repeat it to compare builds (default: build the dist profile)")
-    add("--peers", metavar="NAME,...", help=f"who takes part (default: all of {', '.join(TITLES)})")
-    add("--scenarios", metavar="NAME,...", help=f"what is measured (default: all of {', '.join(s.name for s in SCENARIOS)})")
+    add("--peers", metavar="NAME,...", help=f"peers to measure (default: all of {', '.join(TITLES)})")
+    add("--scenarios", metavar="NAME,...", help=f"scenarios to run (default: all of {', '.join(s.name for s in SCENARIOS)})")
     add("--rounds", type=int, help="alternating rounds (default: 3)")
     add("--seconds", type=int, help="length of each run at 64 connections; the other runs are shorter (default: 5)")
     add("--proxy-cpu", type=int, default=0, metavar="N", help="CPU of the proxies (default: %(default)s)")
@@ -133,6 +133,12 @@ def run(peer, load, scenario, number, args):
         + (f"  {figures['errors']} errors" if figures["errors"] else ""))
 
 
+def stolen(begun):
+    """The share of CPU time since `begun` that the host of a virtual machine gave to others."""
+    total, lost = (now - then for now, then in zip(processes.cpu_ticks(), begun))
+    return lost / max(total, 1)
+
+
 def tail(log):
     return log.read_text(errors="replace").strip()[-400:] if log and log.exists() else ""
 
@@ -162,13 +168,16 @@ def main():
             say(f"skipping {scenario.name}: there is no {needs}")
             args.scenarios.remove(scenario)
         results = report.machine(builds, cpu, load_cpu)
+        begun = processes.cpu_ticks()
         if args.scale:
             sizes = [int(size) for size in args.routes.split(",")]
             results["scale"] = scale.measure(bench, load, builds, sizes, args.seconds, cpu)
+            results["stolen"] = stolen(begun)
             report.print_scale(results)
         else:
             peers, missing = compare(bench, load, args, builds, cpu)
             shipped = {} if args.quick else scale.shipped(bench, builds, cpu)
+            results["stolen"] = stolen(begun)
             report.print_all(results, peers, missing, args, shipped)
             results.update(report.as_json(peers, missing, shipped))
     if args.json:

@@ -170,7 +170,7 @@ class Bench:
         title = title or "Jackfield"
         port, admin = self.ports.take(), self.ports.take()
         table = self.table(f"{title}-{name}.toml", port, admin, lean)
-        peer = Peer(f"{title} lean" if lean else title, f"{title}, lean" if lean else f"{title}, as it comes",
+        peer = Peer(f"{title} lean" if lean else title, f"{title}, lean" if lean else f"{title}, default",
                     [binary, "serve", "--config", table], {"RUST_LOG": "off"} if lean else None,
                     binary=binary, platforms=True)
         peer.port, peer.admin = port, admin

@@ -13,7 +13,7 @@ def machine(builds, cpu, load_cpu):
              if line.startswith("model name")]
     return {"date": time.strftime("%Y-%m-%d %H:%M"), "cpu": model[0] if model else platform.machine(),
             "cpus": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg()[0],
-            "pinned": f"proxy on CPU {cpu}, load and upstream on CPU {load_cpu}" if cpu is not None else "nobody pinned",
+            "pinned": f"proxy on CPU {cpu}, load and upstream on CPU {load_cpu}" if cpu is not None else "no CPU pinning",
             "binaries": {title: {"path": str(path), "mib": path.stat().st_size / 2**20} for title, path in builds}}
 
 
@@ -56,6 +56,8 @@ def milliseconds(peer, scenario, less=0):
 def print_machine(results):
     print(f"# Comparison of {results['date']}\n\n{results['cpu']}, {results['cpus']} CPUs, Linux {results['kernel']}, "
           f"load average {results['load']:.2f} at the start; {results['pinned']}.")
+    if results["stolen"] >= 0.001:
+        print(f"The host of this virtual machine gave {results['stolen']:.1%} of the CPU time to others, which delays answers.")
     for title, binary in results["binaries"].items():
         print(f"{title}: {binary['path']}, {binary['mib']:.1f} MiB.")
 
@@ -96,7 +98,7 @@ def print_all(results, peers, missing, args, shipped):
     table("512 connections", ["", "CPU us/call", "x nginx", "req/s", *percentiles],
           [[peer.title, *cost(peer, "c512"), number(peer.median("c512", "rps"), 0), *milliseconds(peer, "c512")]
            for peer in took_part("c512")])
-    table("20 ms upstream, 64 connections: milliseconds above 20",
+    table("20 ms upstream, 64 connections: ms above 20 ms",
           ["", "req/s", *percentiles, "p50 above direct", "p99 above direct"],
           [[peer.title, number(peer.median("slow", "rps"), 0), *milliseconds(peer, "slow", 20),
             *[number(scaled(difference(peer, direct, "slow", f), 1000), 2) for f in ("p50_us", "p99_us")]]
@@ -105,7 +107,7 @@ def print_all(results, peers, missing, args, shipped):
           [[peer.title, *cost(peer, "tls"), number(peer.median("tls", "rps"), 0), *milliseconds(peer, "tls")]
            for peer in took_part("tls")])
     table("Per platform, 64 connections",
-          ["", "CPU us/request", "CPU us/call", "x one SWAIG call", "req/s", *percentiles],
+          ["", "CPU us/request", "CPU us/call", "CPU/call x SWAIG", "req/s", *percentiles],
           [[f"{peer.title}: {s.title if s.is_platform else 'SWAIG'}", number(peer.median(s.name, "cpu_us")),
             number(peer.median(s.name, "cpu_us") / s.calls), number(scaled(over(peer, s.name, "c64"), s.calls), 2),
             number(peer.median(s.name, "rps"), 0), *milliseconds(peer, s.name)]
@@ -117,8 +119,8 @@ def print_all(results, peers, missing, args, shipped):
                   for title, f in shipped.items()]
     table("Start and memory", ["", "start to ready ms", "idle RSS MiB", "peak RSS MiB", "binary MiB"], footprint)
     for mine in ours:
-        table(f"{mine.title}, against each",
-              ["", "CPU", "req/s", "p99 at 64", "p50 at 1", "p99 at 1", "CPU, https"],
+        table(f"{mine.title}: ratio to each peer",
+              ["", "CPU", "req/s", "p99 (64 conn.)", "p50 (1 conn.)", "p99 (1 conn.)", "CPU, https"],
               [[other.title, *[number(ratio(mine, other, s, f), 2) for s, f in RATIOS]]
                for other in peers if other is not mine])
     goals(peers, ours, direct, nginx, shipped, args)
@@ -164,19 +166,19 @@ def goals(peers, ours, direct, nginx, shipped, args):
                 rows.append([f"{peer.title}: req/s x {other.title}", number(value, 2), f">= {must}", f">= {aim}",
                              "aim" if value >= aim else "must" if value >= must else "missed"])
         if "c64" in peer.runs:
-            at_most(peer.title, "p99 over p50 at 64 connections",
+            at_most(peer.title, "p99 / p50 at 64 connections",
                     peer.median("c64", "p99_us") / peer.median("c64", "p50_us"), 2, 1.7)
         at_most(peer.title, "p50 at 1 connection x nginx", ratio(peer, nginx, "c1", "p50_us"), 1.5, 1.2)
         at_most(peer.title, "p99 at 1 connection x nginx", ratio(peer, nginx, "c1", "p99_us"), 1.5, 1.2)
         of_nginx = nginx and difference(nginx, direct, "slow", "p99_us")
         at_most(peer.title, "20 ms upstream, p99 above direct, ms", scaled(difference(peer, direct, "slow", "p99_us"), 1000),
                 1.5, 1.5 if of_nginx is None else round(of_nginx / 1000, 2))
-        at_most(peer.title, "4 VoiceDock calls in one request, CPU against 4 single ones",
+        at_most(peer.title, "4 VoiceDock calls in one request, CPU x 4 single calls",
                 scaled(over(peer, "voicedock4", "voicedock"), 4), 0.8, 0.7)
     for title, figures in shipped.items():
         at_most(title, "shipped table, start to ready, ms", statistics.median(figures["start_ms"]), 15, 8)
         at_most(title, "shipped table, idle RSS, MiB", figures["idle_mib"], 15, 10)
-    table("Targets", ["", "measured", "must", "aim", "reached"], rows)
+    table("Targets", ["", "measured", "must", "aim", "result"], rows)
 
 
 def print_scale(results):
@@ -184,15 +186,15 @@ def print_scale(results):
     rows = results["scale"]
     fewest = {row["build"]: row["cpu_us"] for row in reversed(rows)}
     table("Tables of many routes",
-          ["", "routes", "load ms", "idle RSS MiB", "CPU us/call", "x the smallest", "reload ms", "p99 step ms",
-           "max step ms", "reloads under load", "RSS after MiB", "peak RSS MiB"],
+          ["", "routes", "load ms", "idle RSS MiB", "CPU us/call", "x smallest table", "reload ms", "added p99 ms",
+           "added max ms", "reloads under load", "RSS after MiB", "peak RSS MiB"],
           [[row["build"], f"{row['routes']:,}", number(row["load_ms"]), number(row["idle_mib"]), number(row["cpu_us"]),
             number(row["cpu_us"] / fewest[row["build"]], 2), number(row["reload_ms"]), number(row.get("p99_step_ms"), 2),
             number(row.get("max_step_ms"), 2), row.get("reloads"), number(row["after_mib"]), number(row["peak_mib"])]
            for row in rows])
-    print("\nLoad is from the start to the first answer, with all CPUs. Reload is from the change of one route to the first"
-          "\nanswer by it, with the 200 ms for which Jackfield waits after a change. The steps are above the same load"
-          "\n(64 connections, 20 ms upstream) without reloads.")
+    print("\nload: start to first response, on all CPUs. reload: change of one route to the first response from the new"
+          "\nroute, including the 200 ms that Jackfield waits for further changes. added p99, added max: latency under"
+          "\ncontinuous reloads minus latency without reloads (64 connections, 20 ms upstream).")
 
 
 def as_json(peers, missing, shipped):
