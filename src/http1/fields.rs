@@ -2,7 +2,7 @@
 
 use http::header::{CONTENT_LENGTH, HeaderName};
 
-/// Whether one line of a header that is a list has this element.
+/// Whether this value of a list header, such as `connection`, contains the element. Case is ignored.
 pub(crate) fn has_element(value: &[u8], element: &str) -> bool {
     elements_of(value).any(|found| found.eq_ignore_ascii_case(element.as_bytes()))
 }

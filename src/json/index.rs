@@ -69,7 +69,7 @@ enum Read {
 pub(super) struct Builder<'b> {
     strings: Strings<'b>,
     pub(super) index: Vec<Entry>,
-    /// The innermost array or object that has not ended yet; the text itself outside of all.
+    /// The innermost array or object that is still open. At the top level, it stands for the whole text.
     pub(super) current: Open,
     /// Those around it, outermost first; the first one stands for the text.
     outer: SmallVec<[Open; 8]>,

@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use super::index::{Builder, Entry, Tag, text_of};
 use super::scan::word_at;
 
-/// Up to this many keys of an object that share a bit with an earlier one are compared immediately. With more, all keys
-/// are compared once, when the object ends.
+/// The number of keys of an object that may share a bit with an earlier one and are compared immediately. With more, all
+/// keys are compared once, when the object ends.
 const FEW_SHARED: u32 = 8;
 
 impl Builder<'_> {
@@ -28,7 +28,8 @@ impl Builder<'_> {
     fn compare_key(&mut self, tag: Tag) {
         let Some(&key) = self.index.last() else { return };
         self.current.shared += 1;
-        // A key with escapes may equal an earlier one that is written differently, and has another bit.
+        // The bit comes from the raw text. A key with escapes may equal a later key with another bit, so only the
+        // comparison at the end of the object finds every repeat.
         let is_deferred = tag == Tag::Escaped || self.current.shared > FEW_SHARED;
         // `keys` does not return the last key, because it has no value yet.
         let repeats = is_deferred
@@ -99,7 +100,8 @@ fn key_bit(bytes: &[u8], start: usize, end: usize) -> u64 {
     (last ^ length as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58
 }
 
-/// The bytes of an empty key, or of a short key in the first bytes of a text, with the first one lowest.
+/// [`key_bit`]'s word for an empty key, or a key that ends before the eighth byte of the text: its bytes, the first one
+/// lowest.
 #[cold]
 fn first_word(text: &[u8]) -> u64 {
     text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))

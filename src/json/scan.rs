@@ -77,7 +77,7 @@ pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
 fn last_plain_end(bytes: &[u8], at: usize) -> usize {
     let left = bytes.len().saturating_sub(at);
     if let (1..8, Some(word)) = (left, bytes.last_chunk().map(|word| u64::from_le_bytes(*word))) {
-        // Spaces take the place of the bytes before `at`.
+        // Shift out the bytes before `at` and fill up with spaces, which are never special.
         let spaces = EACH * u64::from(b' ');
         let found = special_bytes(word >> (64 - 8 * left) | spaces << (8 * left));
         return if found == 0 { bytes.len() } else { at + found.trailing_zeros() as usize / 8 };

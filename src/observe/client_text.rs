@@ -1,14 +1,14 @@
-//! The text of a client's address for the log: each line about a call has one.
+//! Formats a client's address for the log. Every line about a call contains one.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-/// The length of the longest IPv4 address, rounded up.
+/// At least the length of the longest IPv4 address, which is 15 bytes.
 const MAX_IPV4: usize = 16;
 
-/// An address that is written as [`IpAddr`] writes it, but an IPv4 address without the machinery of `write!`.
+/// Formats an address as [`IpAddr`] does, but avoids the overhead of `write!` for IPv4.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientText(pub(super) IpAddr);
 
@@ -22,7 +22,7 @@ impl fmt::Display for ClientText {
             }
             text.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
         }
-        // It is ASCII.
+        // The bytes are digits and dots, so this cannot fail.
         f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }

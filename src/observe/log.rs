@@ -98,8 +98,8 @@ struct PendingLines {
     loss_reason: Option<String>,
 }
 
-/// Starts logging to standard error: this crate from `info`, until [`set_level`] says otherwise, or as `RUST_LOG` says.
-/// Panics are logged too.
+/// Starts logging to standard error. This crate logs from `info` until [`set_level`] changes that; `RUST_LOG` overrides
+/// both. Panics are logged too.
 ///
 /// # Errors
 /// The writer thread cannot be started.

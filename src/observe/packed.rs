@@ -21,7 +21,7 @@ use crate::upstream::{Request, RequestUrl};
 const MAX_PACKED: usize = 32 * 1024;
 
 thread_local! {
-    /// The buffer for the next content of the thread. A record is written here, and copied when its size is known.
+    /// A buffer that the thread reuses. A record is written here and copied once its size is known.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 

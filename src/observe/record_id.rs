@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The length of a process's number as text.
+/// The number of hexadecimal digits of the process part of an id.
 const PROCESS_DIGITS: usize = 10;
 const HEX_DIGITS: [u8; 16] = *b"0123456789abcdef";
 
@@ -38,7 +38,7 @@ impl RecordIds {
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Each log line has an id, so it is written without the machinery of `write!`.
+        // Each log line has an id, so avoid the overhead of `write!`.
         let hex = std::array::from_fn::<u8, PROCESS_DIGITS, _>(|at| {
             HEX_DIGITS[(self.process >> (4 * (PROCESS_DIGITS - 1 - at))) as usize & 0xf]
         });

@@ -93,8 +93,8 @@ async fn answer<B: InboundBody>(app: App, peer: Peer, request: Request<B>) -> Re
         let mut answering = pin!(received.answer(&mut inbound, body));
         poll_fn(|context| poll_caught(answering.as_mut(), context)).await
     };
-    // The calls that are ready now are all computed before their responses are sent, one after the other. A client that
-    // has several of them wakes up once. See the similar line in `upstream/http.rs`.
+    // Compute all calls that are ready before sending any of their responses. A client that waits for several of them
+    // then wakes up once. `upstream/http.rs` does the same for requests.
     after_ready_tasks().await;
     match answered.unwrap_or(Err(Refusal::Fault)) {
         Ok(response) => response,
@@ -107,15 +107,15 @@ async fn answer<B: InboundBody>(app: App, peer: Peer, request: Request<B>) -> Re
     }
 }
 
-/// Continues after the tasks that are ready now. `yield_now` of tokio would also wait until the sockets have been polled,
-/// and then for the calls that have arrived.
+/// Waits until the tasks that are ready now have run. tokio's `yield_now` would also wait until the sockets have been
+/// polled, and then for the calls that the poll found.
 async fn after_ready_tasks() {
     let mut has_waited = false;
     poll_fn(|context| {
         if std::mem::replace(&mut has_waited, true) {
             return Poll::Ready(());
         }
-        // A task that wakes itself goes behind the others.
+        // Waking itself moves the task to the end of the queue.
         context.waker().wake_by_ref();
         Poll::Pending
     })
@@ -128,7 +128,7 @@ fn targets(uri: &Uri) -> (&str, Option<&str>) {
     names(uri.path()).unwrap_or((uri.path(), None))
 }
 
-/// A name in a path. One that is not UTF-8 decodes to one that no platform or route has.
+/// Decodes a name in a path. A name that is not UTF-8 decodes to one that no platform or route has.
 fn decoded(name: &str) -> Cow<'_, str> {
     percent_decode_str(name).decode_utf8_lossy()
 }

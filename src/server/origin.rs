@@ -33,8 +33,8 @@ pub(super) fn is_for_here(headers: &HeaderMap, public_url: Option<&Url>) -> bool
     })
 }
 
-/// Whether a `Host` is written the usual way, with or without a port. That needs no parsing, which every call would pay
-/// for.
+/// Whether a `Host` has a common form: a loopback name or the host of `public_url`, with or without a port. This check
+/// saves parsing the header as a URL on every call.
 fn is_usual(host: &[u8], public_url: Option<&Url>) -> bool {
     let mut usual = ["127.0.0.1", "localhost", "[::1]"].into_iter().chain(public_url.and_then(Url::host_str));
     usual.any(|name| match host.strip_prefix(name.as_bytes()) {

@@ -105,10 +105,10 @@ impl Transport for HttpTransport {
             if times.sent_by <= times.began {
                 return Err(TransportError::Timeout { after_ms: 0, phase: CONNECTING });
             }
-            // The calls that are ready now are all computed before their requests are sent, one after the other: an
-            // upstream on the same machine then wakes up once for all of them. Under load, waking it for each request
-            // took a quarter of a call. The sockets are polled meanwhile, so that a connection that the upstream has just
-            // closed is not reused.
+            // Compute all calls that are ready before sending any of their requests, so that an upstream on the same
+            // machine wakes up once for all of them. Under load, one wake-up per request took a quarter of the CPU time
+            // of a call. `yield_now` also polls the sockets. A connection that the upstream has just closed is therefore
+            // not reused.
             yield_now().await;
             let progress = Progress::of(times);
             let mut attempt = pin!(client.send(request, &progress));

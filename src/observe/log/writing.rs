@@ -1,4 +1,4 @@
-//! Lines that wait to be written, and their writing: several at once, and with each lost one counted.
+//! Writes queued log lines, several at a time, and counts the lines that are lost.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;

@@ -143,8 +143,8 @@ fn check_unread(text: &[u8], parsed: &[Header<'_>]) -> Result<(), TransportError
     Ok(())
 }
 
-/// What the headers say about the connection and the body, noted while they are read: looking for each header afterwards
-/// would cost more.
+/// What the headers say about the connection and the body. It is collected while they are parsed, because looking up each
+/// header afterwards costs more.
 #[derive(Clone, Copy, Default)]
 struct Facts {
     has_coding: bool,

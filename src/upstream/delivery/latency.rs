@@ -32,8 +32,8 @@ impl Latencies {
         ring.next = (next + 1) % CAPACITY;
     }
 
-    /// Whether the 95th percentile is at most `limit`, or there are too few samples. Each attempt asks for it, so this
-    /// counts the samples in place: the percentile itself needs a copy that is partly sorted.
+    /// Whether the 95th percentile is at most `limit`, or there are too few samples. Every attempt asks, so this counts
+    /// samples in place. Computing the percentile would copy the samples and partly sort them.
     pub(super) fn p95_is_within(&self, limit: Duration) -> bool {
         let ring = self.0.lock();
         let count = ring.times.len();
