@@ -10,24 +10,19 @@ use memchr::memchr;
 /// call uses one or two of them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ResponseHeaders {
-    /// Lines of a valid name, a colon and a valid value, which may have spaces around it.
+    /// Lines of a valid name, a colon and a valid value, which may have spaces around it. They hold no other memory.
     lines: Bytes,
 }
 
 impl ResponseHeaders {
-    /// Copies lines that a parser has accepted.
+    /// Copies lines that a parser has accepted, or that [`ResponseHeaders::lines`] gave.
     pub(crate) fn of_lines(lines: &[u8]) -> Self {
         Self { lines: Bytes::copy_from_slice(lines) }
     }
 
     /// The lines.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn lines(&self) -> &[u8] {
         &self.lines
-    }
-
-    /// Reads lines back that [`ResponseHeaders::as_bytes`] gave.
-    pub fn from_bytes(lines: &[u8]) -> Self {
-        Self::of_lines(lines)
     }
 
     /// The names as they were received, and the values, in order.
@@ -92,12 +87,6 @@ impl ResponseHeaders {
         Self::of_lines(self.lines.get(..end).unwrap_or_default())
     }
 
-    /// The same headers in memory of their own.
-    #[must_use]
-    pub fn compact(&self) -> Self {
-        Self::of_lines(&self.lines)
-    }
-
     /// The headers as a map.
     pub fn to_map(&self) -> HeaderMap {
         let parsed = |(name, value): (&str, &[u8])| {
@@ -126,7 +115,7 @@ impl<'h> FromIterator<(&'h str, &'h [u8])> for ResponseHeaders {
                 lines.extend_from_slice(part);
             }
         }
-        Self { lines: lines.into() }
+        Self { lines: lines.into_boxed_slice().into() }
     }
 }
 
@@ -175,7 +164,7 @@ mod tests {
         assert_eq!(map.len(), 5);
         assert_eq!(map.get_all("x-tag").iter().collect::<Vec<_>>(), ["one", "two"]);
         assert_eq!(ResponseHeaders::from(&map).to_map(), map);
-        assert_eq!(ResponseHeaders::from_bytes(headers.as_bytes()), headers);
+        assert_eq!(ResponseHeaders::of_lines(headers.lines()), headers);
     }
 
     #[test]

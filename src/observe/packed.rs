@@ -94,7 +94,7 @@ impl Kept {
                 put_request(&mut out, &request);
             }
             if let Some(response) = &mut output.response {
-                put(&mut out, response.take_headers().as_bytes());
+                put(&mut out, response.take_headers().lines());
             }
         }
         self.content = Some(Content { bytes: Box::from(&*out), args_bytes, route });
@@ -125,7 +125,7 @@ impl Kept {
                 });
             }
             if let Some(response) = &mut output.response {
-                response.set_headers(ResponseHeaders::from_bytes(rest.next()));
+                response.set_headers(ResponseHeaders::of_lines(rest.next()));
             }
         }
     }

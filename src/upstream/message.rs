@@ -98,19 +98,16 @@ pub struct Response {
 }
 
 impl Response {
-    /// A copy for keeping: it holds nothing in memory but its own headers and body. The parts of a response as it was
-    /// received may hold the buffers that they were read into, and the memory of a large body while it is in flight.
+    /// A copy for keeping: it holds nothing in memory but its headers and body. The body of a response as it was received
+    /// may hold the buffer that it was read into, and the memory of a large body while it is in flight.
     #[must_use]
     pub fn compact(&self) -> Self {
-        Self {
-            status: self.status,
-            headers: self.headers.compact(),
-            body: Bytes::copy_from_slice(&self.body),
-        }
+        let body = Bytes::copy_from_slice(&self.body);
+        Self { status: self.status, headers: self.headers.clone(), body }
     }
 
     /// About what a compact copy takes in memory, in bytes.
     pub fn compact_bytes(&self) -> usize {
-        size_of::<Self>() + self.headers.as_bytes().len() + self.body.len()
+        size_of::<Self>() + self.headers.lines().len() + self.body.len()
     }
 }

@@ -187,7 +187,7 @@ impl ParsedResponse {
 
     /// The memory that the headers use, in bytes.
     pub fn header_bytes(&self) -> usize {
-        self.headers.as_bytes().len()
+        self.headers.lines().len()
     }
 
     /// The same response without its body.

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::http1::response_headers::ResponseHeaders;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::call::Context;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources};
 use crate::guard::ExpansionFilter;
+use crate::http1::response_headers::ResponseHeaders;
 use crate::json::{Document, SharedValue};
 use crate::lang::template::json::JsonTemplate;
 

@@ -16,9 +16,12 @@ use crate::upstream::TransportError;
 /// The error of a response that is something else.
 pub(super) const NOT_HTTP: &str = "it is not an HTTP/1 response";
 
-/// Up to this size, the lines of headers are kept as they are. Larger ones may be mostly spaces, or have a name that is
-/// longer than `http` allows.
+/// Up to this size in bytes, the lines of headers are kept as they are. Larger ones may be mostly spaces, or have a name
+/// that is too long.
 const FEW_BYTES: usize = 2 * 1024;
+
+/// The longest name of a header that `http` allows, in bytes.
+const MAX_NAME: usize = (1 << 16) - 1;
 
 /// The head of a response.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ pub(super) fn parse(text: &[u8], method: &Method) -> Result<Head, TransportError
             let lines = lines(text);
             let headers = match lines.len() {
                 ..=FEW_BYTES => ResponseHeaders::of_lines(lines),
-                _ => valid_headers(response.headers)?,
+                _ => fields.clone().filter(|(name, _)| name.len() <= MAX_NAME).collect(),
             };
             head(method, status_line, Facts::of(fields), headers)
         }
@@ -359,7 +362,7 @@ mod tests {
     fn spaces_and_overlong_names_are_not_kept() {
         let (spaces, name) = (" ".repeat(5000), "n".repeat(1 << 16));
         let head = head(&format!("HTTP/1.1 200 OK|x-a:{spaces}1{spaces}|{name}: 2|x-b: 3")).unwrap();
-        assert_eq!(head.headers.as_bytes(), b"x-a: 1\r\nx-b: 3\r\n");
+        assert_eq!(head.headers.lines(), b"x-a: 1\r\nx-b: 3\r\n");
     }
 
     #[test]
